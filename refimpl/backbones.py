@@ -1,0 +1,129 @@
+"""Encoders: any timm network for any number of bands, and the spectral networks that timm lacks.
+
+An encoder carries its own normalisation (mean and deviation per band, as buffers), because weights without it are
+weights that give wrong features: normalised = (stored - mean) / std.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from refimpl.data.dataset import Input
+
+
+class BackboneError(ValueError):
+    """A backbone that cannot be built as asked; the message is one line with the remedy."""
+
+
+class Encoder(nn.Module):
+    """A network from normalised input to one feature vector.
+
+    Attributes: name, input (`Input`), width (feature length).
+    """
+
+    def __init__(self, name: str, field: Input):
+        super().__init__()
+        self.name, self.input = name, field
+        self.register_buffer("mean", torch.tensor(field.mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(field.std, dtype=torch.float32))
+
+    def normalise(self, stored: Tensor) -> Tensor:
+        """(B, C, ...) stored numbers of any type -> float32 with zero mean and unit deviation per band."""
+        shape = (1, -1) + (1,) * (stored.dim() - 2)
+        return (stored.float() - self.mean.view(shape)) / self.std.view(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) normalised -> (B, width)."""
+        raise NotImplementedError
+
+
+class TimmEncoder(Encoder):
+    """Any network of timm, without its classifier, for `len(field.bands)` channels."""
+
+    def __init__(self, name: str, field: Input, **options):
+        super().__init__(name, field)
+        try:
+            self.net = timm.create_model(
+                name,
+                pretrained=False,
+                in_chans=len(field.bands),
+                num_classes=0,
+                **_size_options(name, field.size),
+                **options,
+            )
+        except RuntimeError as error:
+            if "Unknown model" not in str(error):
+                raise BackboneError(f"backbone {name!r} cannot be built for {field.size} pixels: {error}") from error
+            raise BackboneError(_unknown(name)) from None
+        self.width = self.net.num_features
+
+    @property
+    def is_vit(self) -> bool:
+        return isinstance(self.net, timm.models.vision_transformer.VisionTransformer)
+
+    def map(self, x: Tensor) -> Tensor:
+        """Features before pooling: (B, D, h, w) for convolutional networks, (B, tokens, D) for transformers."""
+        return self.net.forward_features(x)
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Pool the result of `map` to (B, width)."""
+        return self.net.forward_head(features, pre_logits=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(self.map(x))
+
+
+class SpectralEncoder(Encoder):
+    """Pixel-wise spectral network: three linear layers (1x1 convolutions of an image), (B, C) -> (B, width)."""
+
+    def __init__(self, name: str, field: Input, width: int = 64):
+        super().__init__(name, field)
+        bands = len(field.bands)
+        self.width = width
+        self.net = nn.Sequential(
+            nn.Linear(bands, 128), nn.BatchNorm1d(128), nn.ReLU(),
+            nn.Linear(128, 128), nn.BatchNorm1d(128), nn.ReLU(),
+            nn.Linear(128, width),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.flatten(1))
+
+
+# What timm lacks, and short names for settings that suit small satellite images.
+OWN = {
+    "spectral_mlp": SpectralEncoder,
+}
+
+
+def build_encoder(name: str, field: Input, **options) -> Encoder:
+    """An encoder for one field.
+
+    Args:
+        name: a key of `OWN` or any timm model name.
+        field: the bands, size and normalisation it reads.
+    Raises:
+        BackboneError: unknown name (with the nearest ones), or a network that cannot take this size.
+    """
+    if name in OWN:
+        return OWN[name](name, field, **options)
+    return TimmEncoder(name, field, **options)
+
+
+def _size_options(name: str, size: int) -> dict:
+    """Transformers must be told the image size; small images get small patches so that at least 8 x 8 tokens remain."""
+    if not name.startswith(("vit_", "deit", "beit", "eva")):
+        return {}
+    patch = 16 if size >= 128 else 8 if size >= 64 else 4
+    return {"img_size": size, "patch_size": patch}
+
+
+def _unknown(name: str) -> str:
+    known = [*OWN, *timm.list_models()]
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() lists what exists"
+    return f"unknown backbone {name!r}; {hint}"

@@ -1,0 +1,158 @@
+"""What a method is to the engine: five small hooks round one forward pass.
+
+A training step, whatever the method, is
+
+    batch = method.draw(data, index, draws)        which stored numbers, of which samples (neighbours, dates, sensors)
+    batch = method.prepare(batch, draws)           views, masks, crops: no gradient, whole batch at once, on the device
+    for turn in method.turns:                      one turn and one optimiser for most; two for an adversary
+        out = method(batch, turn)                  the loss
+    method.after_step(progress)                    momentum teacher, queue, centre: once per optimiser step
+
+and `method.before_epoch` is where clustering and other work over the whole training set has its place. Everything a
+step depends on lives in parameters and buffers of the method, so that a checkpoint carries it, and every random number
+comes from `draws`, so that resuming and splitting over processes change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from refimpl.backbones import Encoder, build_encoder
+from refimpl.data.dataset import Data, Input
+from refimpl.engine.draws import Draws
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a method is trained unless the command line says otherwise.
+
+    lr holds for a batch of 256 and is scaled linearly with the batch (Goyal et al. 2017, arXiv 1706.02677).
+    warmup is the fraction of all steps over which lr rises from 0; then it falls along a half cosine to 0.
+    betas are Adam's; SGD uses betas[0] as momentum.
+    """
+
+    epochs: int = 20
+    batch: int = 128
+    optimiser: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = 0.0
+    accumulate: int = 1
+
+    def but(self, **changes) -> Recipe:
+        return replace(self, **changes)
+
+
+@dataclass
+class Output:
+    """What one forward pass tells the engine.
+
+    loss: scalar; its mean over processes is the loss of the global batch.
+    metrics: named scalars to log beside it.
+    embedding: (B, D) features of this batch, watched for collapse (optional).
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    embedding: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands. step counts optimiser steps from 0; fraction = step / steps."""
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+
+    @property
+    def fraction(self) -> float:
+        return self.step / max(1, self.steps)
+
+
+class Method(nn.Module):
+    """Base of every reference implementation; a subclass overrides only what its paper changes.
+
+    Class attributes (read without importing torch, so they are literals):
+        needs: fields of `refimpl.data.dataset.FIELDS` that a batch must have. The encoder reads the first.
+        backbone: default backbone (any timm name, or one of `refimpl.backbones.OWN`).
+        protocol: evaluation that judges it, a name in `refimpl.evaluation.PROTOCOLS`.
+        turns: names of the optimisers' turns within a step.
+        couples_samples: the loss of a sample depends on which others share its batch, so gradient accumulation
+            would train another loss and is refused.
+        encoder: the trained network that is kept, exported and judged.
+    """
+
+    needs: tuple[str, ...] = ("image",)
+    backbone: str = "resnet18"
+    protocol: str = "scene"
+    turns: tuple[str, ...] = ("all",)
+    couples_samples: bool = False
+    recipe: Recipe = Recipe()
+    smoke: dict = {}  # noqa: RUF012  hyper-parameters that make a smoke run small
+
+    encoder: Encoder
+
+    def __init__(self, inputs: dict[str, Input], backbone: str | None = None):
+        super().__init__()
+        self.inputs = inputs
+        self.encoder = build_encoder(backbone or self.backbone, inputs[self.needs[0]])
+
+    # -- before a run and between epochs -------------------------------------------------------------------------
+
+    def before_epoch(self, epoch: int, data: Data, tools: EpochTools) -> None:
+        """Work over the whole training set (clustering, pseudo-labels). Runs at each epoch's first step only."""
+
+    def order(self, epoch: int, train: Tensor, generator: torch.Generator) -> Tensor:
+        """Sample numbers of one epoch in order, drawn from `train` (N,); default: each once, shuffled."""
+        return train[torch.randperm(len(train), generator=generator)]
+
+    # -- one step ------------------------------------------------------------------------------------------------
+
+    def draw(self, data: Data, index: Tensor, draws: Draws) -> Batch:
+        """Stored numbers of the samples `index` (B,) and of whatever belongs to them. Runs where the data live."""
+        return {name: data.take(name, index) for name in self.needs}
+
+    def prepare(self, batch: Batch, draws: Draws) -> Batch:
+        """Views of a drawn batch, on the training device, without gradient. Default: the normalised first field."""
+        return {"x": self.encoder.normalise(batch[self.needs[0]])}
+
+    def forward(self, batch: Batch, turn: str = "all") -> Output:
+        raise NotImplementedError
+
+    def parameters_of(self, turn: str) -> Iterable[tuple[str, nn.Parameter]]:
+        """Named parameters that the optimiser of `turn` trains. Default: all that require a gradient."""
+        return [(n, p) for n, p in self.named_parameters() if p.requires_grad]
+
+    def after_step(self, progress: Progress) -> None:
+        """State that follows the weights: teacher, queue, centre. Once per optimiser step, however many batches."""
+
+    # -- afterwards ----------------------------------------------------------------------------------------------
+
+    def embed(self, stored: Tensor) -> Tensor:
+        """Features (B, width) of stored (not normalised) samples; what k-NN and the linear probe judge."""
+        return self.encoder(self.encoder.normalise(stored))
+
+
+@dataclass
+class EpochTools:
+    """What `before_epoch` may use.
+
+    features: () -> (N, width), every training sample's features by the current encoder, in the order of
+        `data.splits["train"]`, identical on every process.
+    forget: drops the optimiser's memory (moments) of some parameters, for layers that were just re-initialised.
+    generator: CPU random numbers of this epoch, the same on every process.
+    """
+
+    features: Callable[[], Tensor]
+    forget: Callable[[Iterable[nn.Parameter]], None]
+    generator: torch.Generator

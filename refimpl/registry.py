@@ -1,0 +1,165 @@
+"""Which methods exist, read from their source without running it (so it works where torch is not installed).
+
+A method is a file `refimpl/methods/<family>/<name>.py` with one class derived from `Method`. Its facts are that
+class's literal attributes; its title is the first line of the module docstring.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+ROOT = Path(__file__).parent
+METHODS = ROOT / "methods"
+
+# Defaults of `refimpl.engine.method.Method`, repeated by reading that class: see `_base_facts`.
+_FACTS = ("needs", "backbone", "protocol", "turns", "couples_samples", "smoke")
+
+
+class UnknownMethod(KeyError):
+    """No such method; str() is one line with the nearest names."""
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered implementation."""
+
+    name: str
+    family: str
+    path: Path
+    class_name: str
+    title: str
+    doc: str
+    needs: tuple[str, ...]
+    backbone: str
+    protocol: str
+    turns: tuple[str, ...]
+    couples_samples: bool
+    smoke: dict
+
+    @property
+    def module(self) -> str:
+        return f"refimpl.methods.{self.family}.{self.name}"
+
+    @property
+    def command(self) -> str:
+        """The command that the site shows and the smoke tests execute."""
+        return f"python -m refimpl run {self.name} --smoke"
+
+    @property
+    def lines(self) -> int:
+        return len(self.path.read_text(encoding="utf-8").splitlines())
+
+
+def _literals(node: ast.ClassDef) -> dict:
+    found = {}
+    for item in node.body:
+        targets = (
+            item.targets if isinstance(item, ast.Assign) else [item.target] if isinstance(item, ast.AnnAssign) else []
+        )
+        for target in targets:
+            if isinstance(target, ast.Name) and target.id in _FACTS and item.value is not None:
+                found[target.id] = ast.literal_eval(item.value)
+    return found
+
+
+def _class(tree: ast.Module, base: str) -> ast.ClassDef | None:
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and any(getattr(b, "id", None) == base for b in node.bases):
+            return node
+    return None
+
+
+@lru_cache(maxsize=1)
+def _base_facts() -> dict:
+    tree = ast.parse((ROOT / "engine" / "method.py").read_text(encoding="utf-8"))
+    return _literals(_class(tree, "Module") or next(n for n in tree.body if getattr(n, "name", "") == "Method"))
+
+
+@lru_cache(maxsize=1)
+def methods() -> dict[str, Entry]:
+    """Every implementation by name, sorted."""
+    found = {}
+    for path in sorted(METHODS.glob("*/*.py")):
+        if path.name.startswith("_"):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        node = _class(tree, "Method")
+        if node is None:
+            continue
+        doc = ast.get_docstring(tree) or ""
+        facts = {**_base_facts(), **_literals(node)}
+        found[path.stem] = Entry(
+            name=path.stem, family=path.parent.name, path=path, class_name=node.name, title=doc.split("\n", 1)[0], doc=doc, **facts
+        )  # fmt: skip
+    return dict(sorted(found.items()))
+
+
+def find(name: str) -> Entry:
+    """The implementation called `name`. Raises UnknownMethod with the nearest names."""
+    known = methods()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`python -m refimpl list` shows all"
+    raise UnknownMethod(f"unknown method {name!r}; {hint}")
+
+
+# -- code hashes: a rung of the ladder expires when the code it was computed from changes ------------------------------
+
+# Presentation only: changing these cannot change a result.
+_COSMETIC = {"refimpl.engine.progress", "refimpl.engine.report", "refimpl.cli", "refimpl.registry"}
+
+
+def _module_path(module: str) -> Path | None:
+    base = ROOT.parent.joinpath(*module.split("."))
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.exists():
+            return candidate
+    return None
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module)
+            found.update(f"{node.module}.{a.name}" for a in node.names)
+    return {m for m in found if m.split(".")[0] == "refimpl" and _module_path(m)}
+
+
+def _meaning(path: Path) -> str:
+    """The code of a file without comments, docstrings and layout."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+            and ast.get_docstring(node) is not None
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+def code_hash(*modules: str) -> str:
+    """Hash of the named modules and of all of refimpl that they import, blind to comments and layout."""
+    todo, seen = list(modules), {}
+    while todo:
+        module = todo.pop()
+        path = _module_path(module)
+        if module in seen or module in _COSMETIC or path is None:
+            continue
+        seen[module] = _meaning(path)
+        todo.extend(_imports(path))
+    h = hashlib.sha256()
+    for module in sorted(seen):
+        h.update(module.encode() + seen[module].encode())
+    return h.hexdigest()[:16]
