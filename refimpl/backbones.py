@@ -47,14 +47,9 @@ class TimmEncoder(Encoder):
     def __init__(self, name: str, field: Input, **options):
         super().__init__(name, field)
         try:
-            self.net = timm.create_model(
-                name,
-                pretrained=False,
-                in_chans=len(field.bands),
-                num_classes=0,
-                **_size_options(name, field.size),
-                **options,
-            )
+            size = _size_options(name, field.size)
+            bands = len(field.bands)
+            self.net = timm.create_model(name, pretrained=False, in_chans=bands, num_classes=0, **size, **options)
         except RuntimeError as error:
             if "Unknown model" not in str(error):
                 raise BackboneError(f"backbone {name!r} cannot be built for {field.size} pixels: {error}") from error

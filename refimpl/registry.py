@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent
 METHODS = ROOT / "methods"
 
-# Defaults of `refimpl.engine.method.Method`, repeated by reading that class: see `_base_facts`.
+# Class attributes of `refimpl.engine.method.Method` that say what a method needs; defaults are read there too.
 _FACTS = ("needs", "backbone", "protocol", "turns", "couples_samples", "smoke")
 
 
@@ -80,7 +80,7 @@ def _class(tree: ast.Module, base: str) -> ast.ClassDef | None:
 @lru_cache(maxsize=1)
 def _base_facts() -> dict:
     tree = ast.parse((ROOT / "engine" / "method.py").read_text(encoding="utf-8"))
-    return _literals(_class(tree, "Module") or next(n for n in tree.body if getattr(n, "name", "") == "Method"))
+    return _literals(next(node for node in tree.body if getattr(node, "name", "") == "Method"))
 
 
 @lru_cache(maxsize=1)
@@ -97,8 +97,15 @@ def methods() -> dict[str, Entry]:
         doc = ast.get_docstring(tree) or ""
         facts = {**_base_facts(), **_literals(node)}
         found[path.stem] = Entry(
-            name=path.stem, family=path.parent.name, path=path, class_name=node.name, title=doc.split("\n", 1)[0], doc=doc, **facts
-        )  # fmt: skip
+            name=path.stem,
+            family=path.parent.name,
+            path=path,
+            class_name=node.name,
+            title=doc.split("
+", 1)[0],
+            doc=doc,
+            **facts,
+        )
     return dict(sorted(found.items()))
 
 
@@ -140,11 +147,9 @@ def _imports(path: Path) -> set[str]:
 def _meaning(path: Path) -> str:
     """The code of a file without comments, docstrings and layout."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
-        if (
-            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
-            and ast.get_docstring(node) is not None
-        ):
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)
 
@@ -163,3 +168,18 @@ def code_hash(*modules: str) -> str:
     for module in sorted(seen):
         h.update(module.encode() + seen[module].encode())
     return h.hexdigest()[:16]
+
+
+def rung_hash(name: str, rung: str) -> str:
+    """Code hash that a rung of the verification ladder ("runs", "matches", "learns", "measured") depends on."""
+    entry = find(name)
+    run = ("refimpl.engine.loop", f"refimpl.evaluation.{entry.protocol}")
+    return code_hash(
+        entry.module,
+        *{
+            "runs": run,
+            "matches": (f"refimpl.references.{name}",),
+            "learns": (*run, "refimpl.data.synthetic"),
+            "measured": run,
+        }[rung],
+    )
