@@ -101,8 +101,7 @@ def methods() -> dict[str, Entry]:
             family=path.parent.name,
             path=path,
             class_name=node.name,
-            title=doc.split("
-", 1)[0],
+            title=doc.partition("\n")[0],
             doc=doc,
             **facts,
         )
