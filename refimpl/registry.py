@@ -61,9 +61,9 @@ class Entry:
 def _literals(node: ast.ClassDef) -> dict:
     found = {}
     for item in node.body:
-        targets = (
-            item.targets if isinstance(item, ast.Assign) else [item.target] if isinstance(item, ast.AnnAssign) else []
-        )
+        if not isinstance(item, ast.Assign | ast.AnnAssign):
+            continue
+        targets = item.targets if isinstance(item, ast.Assign) else [item.target]
         for target in targets:
             if isinstance(target, ast.Name) and target.id in _FACTS and item.value is not None:
                 found[target.id] = ast.literal_eval(item.value)

@@ -98,7 +98,7 @@ class Method(nn.Module):
     turns: tuple[str, ...] = ("all",)
     couples_samples: bool = False
     recipe: Recipe = Recipe()
-    smoke: dict = {}  # noqa: RUF012  hyper-parameters that make a smoke run small
+    smoke: dict = {}
 
     encoder: Encoder
 

@@ -1,0 +1,47 @@
+"""Optimisers and the learning rate as a function of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from refimpl.engine.method import Recipe
+
+OPTIMISERS = ("adamw", "adam", "sgd")
+
+
+def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
+    """Learning rate of optimiser step `step` (0 .. steps-1).
+
+    The peak is recipe.lr scaled by the batch (lr holds for 256); a linear warm-up over recipe.warmup of all steps
+    reaches it, and a half cosine ends at 0 one step after the last, so that no step is wasted on a zero rate.
+    """
+    peak = recipe.lr * recipe.batch * recipe.accumulate / 256
+    warm = round(recipe.warmup * steps)
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def build_optimiser(named: Iterable[tuple[str, nn.Parameter]], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser; biases, norms and other vectors are not decayed (He et al. 2019, arXiv 1812.01187).
+
+    Raises:
+        ValueError: an unknown optimiser, with the known ones.
+    """
+    named = list(named)
+    groups = [
+        {"params": [p for _, p in named if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for _, p in named if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [g for g in groups if g["params"]]
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
+    if recipe.optimiser == "adam":
+        return torch.optim.Adam(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.betas[0], fused=True)
+    raise ValueError(f"unknown optimiser {recipe.optimiser!r}; known are {', '.join(OPTIMISERS)}")

@@ -1,0 +1,74 @@
+r"""SimCLR: a simple framework for contrastive learning of visual representations.
+
+Ting Chen, Simon Kornblith, Mohammad Norouzi, Geoffrey Hinton. "A Simple Framework for Contrastive Learning of Visual
+Representations." ICML 2020. arXiv 2002.05709.
+
+**Idea.** Two random views of one image should be recognisable as such among the views of all other images of the batch.
+No memory and no second network: the other $2N - 2$ views of the batch are the negatives, so the batch is large.
+
+**Objective.** For an image's two views $i, j$ with projections $z = g(f(x))$ and cosine similarity $s$ (Eq. 1):
+
+$$\ell_{i,j} = -\log \frac{\exp(s(z_i, z_j) / \tau)}{\sum_{k \neq i} \exp(s(z_i, z_k) / \tau)}$$
+
+averaged over all $2N$ anchors (NT-Xent). With unrelated projections the loss is about $\ln(2N - 1)$.
+
+**Defaults.** $\tau = 0.5$ and a projection head of one hidden layer with 128 outputs (section 2 and appendix B.9, which
+finds 0.5 best for small images); the projector is thrown away after training (section 4.2).
+
+**Left out.** LARS (for batches of thousands; AdamW serves here), hue (no counterpart beyond RGB; see
+`refimpl.data.views`). Flips and quarter turns are added, since satellite images have no upright.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from refimpl.data.views import View, random_views
+from refimpl.engine.distributed import gather
+from refimpl.engine.method import Method, Output, Recipe
+from refimpl.parts.heads import mlp
+
+
+def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
+    """Normalised temperature-scaled cross entropy, Eq. 1 of the paper, over the whole batch.
+
+    Args:
+        z1, z2: (N, D) projections of the first and second views; rows need not be normalised.
+        temperature: tau.
+    Returns:
+        scalar, the mean over all 2N anchors.
+    """
+    n = len(z1)
+    z = F.normalize(torch.cat([z1, z2]).float(), dim=1)
+    similarity = z @ z.T / temperature
+    # k != i: a view is not its own negative. Cross entropy subtracts the maximum, so small temperatures are safe.
+    similarity.fill_diagonal_(float("-inf"))
+    partner = torch.arange(2 * n, device=z.device).roll(n)
+    return F.cross_entropy(similarity, partner)
+
+
+class SimCLR(Method):
+    needs = ("image",)
+    backbone = "resnet18"
+    couples_samples = True
+    recipe = Recipe(epochs=20, batch=256, lr=1e-3, weight_decay=1e-4)
+    smoke = {"dim": 16}
+
+    def __init__(self, inputs, backbone=None, *, dim: int = 128, temperature: float = 0.5, crop: float = 0.2):
+        super().__init__(inputs, backbone)
+        self.temperature = temperature
+        self.view = View(scale=(crop, 1.0))
+        width = self.encoder.width
+        self.projector = mlp(width, width, dim)
+
+    def prepare(self, batch, draws):
+        x1, x2 = random_views(batch["image"], [self.view, self.view], self.encoder, draws)
+        return {"x1": x1, "x2": x2}
+
+    def forward(self, batch, turn="all"):
+        # One pass over both views: batch normalisation then sees all 2N of them, as in the authors' code.
+        h = self.encoder(torch.cat([batch["x1"], batch["x2"]]))
+        z1, z2 = self.projector(h).chunk(2)
+        return Output(nt_xent(gather(z1), gather(z2), self.temperature), embedding=h)
