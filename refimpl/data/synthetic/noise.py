@@ -74,7 +74,7 @@ class Atlas:
 
 
 def hash_of(*whole: np.ndarray | int) -> np.ndarray:
-    """uint32 hash of whole numbers, elementwise; the rounds are the finaliser of MurmurHash3 (A. Appleby, 2011)."""
+    """uint32 hash of whole numbers, elementwise; rounds in the manner of MurmurHash3."""
     h = np.uint32(0x9E3779B9)
     with np.errstate(over="ignore"):
         for number in whole:

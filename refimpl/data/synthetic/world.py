@@ -38,7 +38,7 @@ _PARCEL = np.array(
 _LIKES = np.array(
     [(-.3, 0, -.5), (.3, .2, .5), (.7, 0, .4), (.1, .4, 0), (0, -.5, .1), (-.2, 0, -.3), (-.3, -.1, -.5), (-.6, .5, -.5)]
 )  # fmt: skip
-_LINES_PER_KM = {"river": 0.30, "road": 0.34}  # km of line per square km
+_LINES_PER_KM = {"river": 0.16, "road": 0.24}  # km of line per square km
 
 
 @dataclass
@@ -200,12 +200,12 @@ class World:
         north, east = np.gradient(elevation, CELL)
         steep = np.hypot(north, east)
         climate = np.stack([_standard(elevation), fractal(rng, n, CELL, 9_000, 1_500, 2.5), _standard(steep)], -1)
-        own = np.stack([fractal(rng, n, CELL, 4_200, 900, 2.6) for _ in range(ZONES)], -1)
+        own = np.stack([fractal(rng, n, CELL, 6_000, 1_400, 2.8) for _ in range(ZONES)], -1)
         self.zone = _balanced_argmax(1.15 * own + 0.6 * (climate @ _LIKES.T).astype(np.float32))
         layers = {"elevation": elevation, "east": east, "north": north}
         # Rivers and highways are level lines of smooth fields; value / slope is the distance to the nearest one.
         self._spacing = {}
-        for name, longest, shortest, power in (("river", 7_000, 500, 3.4), ("road", 16_000, 4_000, 3.5)):
+        for name, longest, shortest, power in (("river", 7_000, 700, 3.6), ("road", 16_000, 4_000, 3.5)):
             field = fractal(rng, n, CELL, longest, shortest, power)
             slope = np.hypot(*np.gradient(field, CELL))
             self._spacing[name] = np.float32(1000 * slope.mean() / _LINES_PER_KM[name])
@@ -221,7 +221,8 @@ class World:
 
     def _zone_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         mask = len(self.zone) - 1
-        return self.zone[(y * np.float32(1 / CELL)).astype(np.int32) & mask, (x * np.float32(1 / CELL)).astype(np.int32) & mask]
+        row, column = (np.floor(v * np.float32(1 / CELL)).astype(np.int32) & mask for v in (y, x))
+        return self.zone[row, column]
 
     def uses(self, x: np.ndarray, y: np.ndarray, reach: float) -> np.ndarray:
         """Land use of an area round each coordinate when a line within `reach` metres of it counts, else the zone."""
@@ -243,7 +244,7 @@ class World:
         x, y = np.ravel(x).astype(np.float32), np.ravel(y).astype(np.float32)
         slow, fine = self._slow.at(x, y), self._fine.at(x, y)
         # Noise shifts the look-up, so that zones have natural edges instead of 40 m stairs.
-        zone = self._zone_at(x + 22 * fine["clump"], y + 22 * fine["grain"])
+        zone = self._zone_at(x + 26 * fine["clump"], y - 26 * fine["clump"])
         spot, event = self._parcels(x, y, zone, fine, gsd)
         drawn = zone.astype(np.int16)
         if changes > 0:

@@ -29,6 +29,7 @@ from refimpl.data.views import View, random_views
 from refimpl.engine.distributed import gather
 from refimpl.engine.method import Method, Output, Recipe
 from refimpl.parts.heads import mlp
+from refimpl.parts.precision import full
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
@@ -41,7 +42,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
         scalar, the mean over all 2N anchors.
     """
     n = len(z1)
-    z = F.normalize(torch.cat([z1, z2]).float(), dim=1)
+    z = F.normalize(full(torch.cat([z1, z2])), dim=1)
     similarity = z @ z.T / temperature
     # k != i: a view is not its own negative. Cross entropy subtracts the maximum, so small temperatures are safe.
     similarity.fill_diagonal_(float("-inf"))

@@ -1,0 +1,162 @@
+"""A path becomes `Data`: a folder of class folders, a zip of those, a folder or zip of GeoTIFFs, an .npz file.
+
+Layouts and splits are explained in `refimpl.data.layout`, arrays in `refimpl.data.arrays`, caching in
+`refimpl.data.store`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from refimpl.data import decode, store
+from refimpl.data.arrays import open_npz
+from refimpl.data.dataset import FIELDS, Data, DataError, Input, band_moments
+from refimpl.data.files import Files
+from refimpl.data.layout import draw_subset, make_splits, read_layout
+from refimpl.data.words import did_you_mean, readable_bytes
+
+Bands = str | list[str] | tuple[str, ...] | None
+
+
+def open_path(
+    path: str | Path,
+    *,
+    bands: Bands = None,
+    size: int | None = None,
+    seed: int = 0,
+    samples: int | None = None,
+    name: str | None = None,
+) -> Data:
+    """The data set at `path`.
+
+    bands: which to keep, names or numbers from 1 ("B04,B03,B02" or "4,3,2"). size: pixels that every image is brought
+    to (centre square, then resized); for an .npz scene the side of a tile. seed: of the split when the set brings none.
+    samples: use only so many, drawn evenly over classes. name: what to call it; default the file's name.
+    Raises DataError, one line that names the file and the remedy.
+    """
+    path = Path(path).expanduser()
+    check_wishes(size, samples)
+    if not path.exists():
+        beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = did_you_mean(path.name, beside, otherwise="check the path")
+        raise DataError(f"{path}: no such file or folder{hint}")
+    if path.suffix.lower() == ".npz":
+        data = open_npz(path, bands=bands, size=size, seed=seed, samples=samples)
+    elif path.is_dir() or path.suffix.lower() == ".zip":
+        data = _open_images(path, bands, size, seed, samples)
+    else:
+        kind = path.suffix or "a file without a suffix"
+        raise DataError(f"{path.name}: {kind} is not read; pass a folder of images, a .zip of those, or an .npz")
+    if name:
+        data.name = name
+    return data
+
+
+def check_wishes(size: int | None, samples: int | None) -> None:
+    """Raise DataError for a size or a number of samples that makes no sense."""
+    if size is not None and not 1 <= size <= 4096:
+        raise DataError(f"--size {size}: the side of an image must lie between 1 and 4096 pixels")
+    if samples is not None and samples < 1:
+        raise DataError(f"--samples {samples}: at least one sample is needed")
+
+
+def _open_images(path: Path, bands: Bands, size: int | None, seed: int, samples: int | None) -> Data:
+    wanted = bands.split(",") if isinstance(bands, str) else list(bands or ())
+    asked = {
+        "bands": [str(band).strip() for band in wanted],
+        "size": size,
+        "subset": [samples, seed] if samples else None,
+    }
+    content = store.fingerprint(path)
+    kept = store.build(
+        store.store_folder(path.name, content, asked),
+        lambda folder: _fill(folder, path, asked["bands"], size, seed, samples),
+    )
+    facts = kept.facts
+    labels = kept.arrays.get("label")
+    given = np.array(facts["split"]) if facts["split"] else None
+    splits = make_splits(len(kept.arrays["image"]), labels, given, seed)
+    fields = {name: kept.arrays[name] for name in ("image", "label", "location") if name in kept.arrays}
+    mean, std = _moments(kept, splits["train"])
+    view = Input(tuple(facts["bands"]), kept.arrays["image"].shape[-1], mean, std, facts["sensor"])
+    return Data(
+        name=path.name,
+        fields=fields,
+        inputs={"image": view},
+        splits=splits,
+        classes=tuple(facts["classes"]),
+        source=f"{path.name} (sha256 {content[:16]})" if path.is_file() else f"folder {path.name}",
+    )
+
+
+def _fill(folder: Path, path: Path, bands: list[str], size: int | None, seed: int, samples: int | None) -> dict:
+    """Decode the images of `path` into a store under construction; returns the facts of its manifest."""
+    with Files(path) as files:
+        layout = read_layout(files)
+        labels = None if layout.labels is None else np.array(layout.labels)
+        split = None if layout.split is None else np.array(layout.split)
+        chosen = np.arange(len(layout.names))
+        if samples:
+            groups = labels if labels is not None else np.zeros(len(chosen), int)
+            if split is not None:
+                groups = groups * 3 + np.unique(split, return_inverse=True)[1]
+            chosen = draw_subset(len(chosen), samples, groups, seed)
+        names = [layout.names[n] for n in chosen]
+        root = layout.root or path.stem
+        form = decode.form_of(files.read(names[0]), files.where(names[0]), root, size, bands)
+        places = store.decode_all(files, names, form, folder / "image.npy")
+    if labels is not None:
+        np.save(folder / "label.npy", labels[chosen].astype(np.int64))
+    where = decode.locations(places)
+    if where is not None:
+        np.save(folder / "location.npy", where)
+    return {
+        "source": path.name,
+        "bands": form.bands,
+        "sensor": decode.PUBLISHED_SENSOR.get(PurePosixPath(root).name, ""),
+        "classes": layout.classes,
+        "split": None if split is None else split[chosen].tolist(),
+        "names": names,
+    }
+
+
+def _moments(kept: store.Store, train: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of the bands over the training part, remembered beside the decoded images."""
+    digest = store.hash_of_bytes(train.astype(np.int64).tobytes())
+    path = kept.folder / f"moments-{digest}.json"
+    try:
+        mean, std = json.loads(path.read_text(encoding="utf-8"))
+        return tuple(mean), tuple(std)
+    except (OSError, ValueError, TypeError):
+        mean, std = band_moments(kept.arrays["image"], train)
+        store.remember(path, json.dumps([mean, std]).encode())
+        return mean, std
+
+
+def describe(data: Data) -> list[tuple[str, str]]:
+    """What there is to know of a data set, as rows (what, value) for a table."""
+    rows = [
+        ("name", data.name + (" (synthetic: simulated, not observed)" if data.synthetic else "")),
+        ("samples", f"{len(data):,}"),
+        ("splits", ", ".join(f"{name} {len(index):,}" for name, index in data.splits.items())),
+    ]
+    for name, values in data.fields.items():
+        shape = " x ".join(str(n) for n in values.shape[1:]) or "one number"
+        kind = str(values.dtype).removeprefix("torch.")
+        rows.append((name, f"{shape} {kind}, {readable_bytes(values.nbytes)}: {FIELDS[name]}"))
+    for name, view in data.inputs.items():
+        bands = ", ".join(view.bands if len(view.bands) <= 16 else (*view.bands[:3], "...", view.bands[-1]))
+        rows.append((f"bands of {name}", f"{len(view.bands)}: {bands}" + (f" ({view.sensor})" if view.sensor else "")))
+    if data.classes:
+        labels = np.asarray(data.fields["label"]) if "label" in data.fields else None
+        counts = [""] * len(data.classes)
+        if labels is not None and labels.ndim == 1:
+            counts = [f" {n:,}" for n in np.bincount(labels, minlength=len(data.classes))]
+        rows.append(("classes", ", ".join(name + count for name, count in zip(data.classes, counts))))
+    if data.truth:
+        rows.append(("truth", ", ".join(sorted(data.truth))))
+    rows.append(("source", data.source or "not stated"))
+    return rows
