@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from itertools import pairwise
 
 import timm
 import torch
@@ -52,6 +53,8 @@ class TimmEncoder(Encoder):
         try:
             size = _size_options(model, field.size)
             bands = len(field.bands)
+            if size:  # mean of the patch tokens after the last norm: good frozen features for any objective
+                options = {"global_pool": "avg", "fc_norm": False, **options}
             self.net = timm.create_model(model, pretrained=False, in_chans=bands, num_classes=0, **size, **options)
         except RuntimeError as error:
             if "Unknown model" not in str(error):
@@ -92,9 +95,35 @@ class SpectralEncoder(Encoder):
         return self.net(x.flatten(1))
 
 
+class SpectralFunnel(Encoder):
+    """The encoder of EGU-Net's pixel-wise variant (Hong et al., arXiv 2105.10194; layer widths of the authors' code).
+
+    Three linear layers with batch normalisation, (B, C) -> 256 tanh -> 128 tanh -> 32 ReLU.
+    """
+
+    hidden = 256  # width of the first layer, the one that is dropped out
+
+    def __init__(self, name: str, field: Input):
+        super().__init__(name, field)
+        widths = (len(field.bands), self.hidden, 128, 32)
+        self.width = widths[-1]
+        self.linear = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairwise(widths))  # the norm has the bias
+        self.norm = nn.ModuleList(nn.BatchNorm1d(b) for b in widths[1:])
+        for layer in self.linear:
+            nn.init.xavier_uniform_(layer.weight)
+
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """keep: (B, 256) factors of the first layer, 0 where a unit is dropped and 1 / (1 - rate) elsewhere."""
+        h = self.norm[0](self.linear[0](x.flatten(1)))
+        h = torch.tanh(h if keep is None else h * keep)
+        h = torch.tanh(self.norm[1](self.linear[1](h)))
+        return torch.relu(self.norm[2](self.linear[2](h)))
+
+
 # What timm lacks, and short names for settings that suit small satellite images.
 OWN: dict[str, Callable[[str, Input], Encoder]] = {
     "spectral_mlp": SpectralEncoder,
+    "spectral_funnel": SpectralFunnel,
     # A transformer for small images and short runs: 4 blocks of width 128, about 0.8 M parameters.
     "vit_micro": lambda name, field: TimmEncoder(
         name, field, model="vit_tiny_patch16_224", depth=4, embed_dim=128, num_heads=4

@@ -159,7 +159,7 @@ def _step(model, method, optimisers, micro_batches, rate, recipe, autocast) -> t
             embedding = out.embedding if out.embedding is not None else embedding
         optimiser = optimisers[turn]
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * method.rate_of(turn)
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_([p for _, p in method.parameters_of(turn)], recipe.clip)
         optimiser.step()

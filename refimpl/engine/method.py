@@ -133,6 +133,10 @@ class Method(nn.Module):
         """Named parameters that the optimiser of `turn` trains. Default: all that require a gradient."""
         return [(n, p) for n, p in self.named_parameters() if p.requires_grad]
 
+    def rate_of(self, turn: str) -> float:
+        """Learning rate of a turn relative to the recipe's."""
+        return 1.0
+
     def after_step(self, progress: Progress) -> None:
         """State that follows the weights: teacher, queue, centre. Once per optimiser step, however many batches."""
 

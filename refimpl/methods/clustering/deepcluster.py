@@ -1,0 +1,137 @@
+r"""DeepCluster: deep clustering for unsupervised learning of visual features.
+
+Mathilde Caron, Piotr Bojanowski, Armand Joulin, Matthijs Douze. "Deep Clustering for Unsupervised Learning of Visual
+Features." ECCV 2018. arXiv 1807.05520.
+
+**Idea.** Even a random convolutional network groups images better than chance. So cluster its features, train it to
+predict the clusters as if they were labels, and begin again with the better features: once per epoch.
+
+**Objective.** With features $f_\theta(x_n)$, $k$-means first finds centroids $C$ and assignments $y_n$ (Eq. 2)
+
+$$\min_{C} \frac{1}{N} \sum_n \min_{y_n} \lVert f_\theta(x_n) - C y_n \rVert_2^2$$
+
+on features that are reduced by PCA, whitened and L2-normalised (section 3.3); then a fresh linear classifier $g_W$ and
+the network are trained to predict the assignments with the cross entropy $\ell$ (Eq. 1)
+
+$$\min_{\theta, W} \frac{1}{N} \sum_n \ell(g_W(f_\theta(x_n)), y_n)$$
+
+At the first step of an epoch the loss is about $\ln k$.
+
+**Trivial solutions** (section 3.2): an empty cluster takes a centroid near a non-empty one, and images are sampled
+uniformly over clusters, so that a few large clusters cannot rule.
+
+**Defaults.** SGD with momentum 0.9, weight decay 1e-5, rate 0.05 (section 3.3), 20 k-means iterations, PCA to 256
+dimensions (the authors' code). $k$ is ten times the number of classes expected (the paper's finding for ImageNet,
+section 4.1): 100.
+
+**Left out.** The Sobel filter in front of the network (a remedy for colour-only clusters in RGB), and AlexNet and VGG.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from refimpl.data.views import View, random_views
+from refimpl.engine.method import Method, Output, Recipe
+from refimpl.parts.precision import full
+
+
+def whiten(features: Tensor, dims: int) -> Tensor:
+    """PCA, unit variance in each dimension, then L2-normalised rows: (N, D) -> (N, at most `dims`)."""
+    centred = features.double() - features.double().mean(0)
+    _, values, basis = torch.linalg.svd(centred, full_matrices=False)
+    keep = min(dims, int((values > 1e-6 * values[0]).sum()))
+    scores = centred @ basis[:keep].T / values[:keep] * len(features) ** 0.5
+    return F.normalize(scores, dim=1).to(features.dtype)
+
+
+def k_means(x: Tensor, k: int, generator: torch.Generator, iterations: int = 20) -> tuple[Tensor, Tensor]:
+    """Lloyd's algorithm from k random points.
+
+    Args:
+        x: (N, D). k: number of clusters, at most N.
+        generator: CPU generator; the same state gives the same clusters.
+    Returns:
+        centroids (k, D) and assignments (N,) int64. A cluster that runs empty takes a slightly moved copy of a random
+        non-empty one's centroid (section 3.2), so that half of that one's members may go over to it.
+    """
+    centroids = x[torch.randperm(len(x), generator=generator)[:k].to(x.device)].clone()
+    for _ in range(iterations):
+        nearest = _assign(x, centroids)
+        sizes = torch.bincount(nearest, minlength=k)
+        sums = torch.zeros_like(centroids).index_add_(0, nearest, x)
+        centroids = sums / sizes.clamp(min=1)[:, None]
+        empty, filled = (sizes == 0).nonzero()[:, 0], (sizes > 0).nonzero()[:, 0]
+        if len(empty):
+            donors = filled[torch.randint(len(filled), (len(empty),), generator=generator).to(x.device)]
+            nudge = 1e-3 * torch.randn(len(empty), x.shape[1], generator=generator).to(x)
+            centroids[empty] = centroids[donors] + nudge
+    return centroids, _assign(x, centroids)
+
+
+def _assign(x: Tensor, centroids: Tensor, chunk: int = 16384) -> Tensor:
+    # argmin |x - c|^2 = argmax x.c - |c|^2 / 2
+    offset = centroids.square().sum(1) / 2
+    return torch.cat([(part @ centroids.T - offset).argmax(1) for part in x.split(chunk)])
+
+
+def uniform_over_clusters(assignment: Tensor, samples: Tensor, generator: torch.Generator) -> Tensor:
+    """(N,) sample numbers such that every non-empty cluster occurs equally often (up to rounding), shuffled.
+
+    Args:
+        assignment: (N,) cluster of each of `samples` (N,).
+    """
+    clusters = assignment.unique()
+    share = -(-len(samples) // len(clusters))
+    chosen = []
+    for cluster in clusters:
+        members = samples[assignment == cluster]
+        rounds = -(-share // len(members))
+        order = torch.cat([torch.randperm(len(members), generator=generator) for _ in range(rounds)])
+        chosen.append(members[order[:share]])
+    pool = torch.cat(chosen)
+    return pool[torch.randperm(len(pool), generator=generator)[: len(samples)]]
+
+
+class DeepCluster(Method):
+    needs = ("image",)
+    backbone = "resnet18"
+    recipe = Recipe(epochs=20, batch=256, optimiser="sgd", lr=0.05, weight_decay=1e-5)
+    smoke = {"k": 8, "pca": 16}
+
+    def __init__(self, inputs, backbone=None, *, k: int = 100, pca: int = 256, crop: float = 0.2):
+        super().__init__(inputs, backbone)
+        self.k, self.pca = k, pca
+        self.view = View(scale=(crop, 1.0), colour=0.0, grey=0.0, blur=0.0)
+        self.classifier = nn.Linear(self.encoder.width, k)
+        # Pseudo-label of every sample of the data set, -1 where it has none; sized by the data at the first epoch.
+        self.register_buffer("assignment", torch.empty(0, dtype=torch.int64))
+
+    def before_epoch(self, epoch, data, tools):
+        train = torch.as_tensor(data.splits["train"], device=self.classifier.weight.device)
+        x = whiten(tools.features(), self.pca)
+        _, nearest = k_means(x, min(self.k, len(x)), tools.generator)
+        self.assignment = torch.full((len(data),), -1, device=train.device)
+        self.assignment[train] = nearest
+        # Clusters of two epochs have nothing in common, so the classifier and its momentum start afresh.
+        with torch.no_grad():
+            weight = 0.01 * torch.randn(self.classifier.weight.shape, generator=tools.generator)
+            self.classifier.weight.copy_(weight)
+            self.classifier.bias.zero_()
+        tools.forget(self.classifier.parameters())
+
+    def order(self, epoch, train, generator):
+        return uniform_over_clusters(self.assignment.cpu()[train], train, generator)
+
+    def draw(self, data, index, draws):
+        return {"image": data.take("image", index), "y": self.assignment[index.to(self.assignment.device)]}
+
+    def prepare(self, batch, draws):
+        (x,) = random_views(batch["image"], [self.view], self.encoder, draws)
+        return {"x": x, "y": batch["y"]}
+
+    def forward(self, batch, turn="all"):
+        h = self.encoder(batch["x"])
+        return Output(F.cross_entropy(full(self.classifier(h)), batch["y"]), embedding=h)
