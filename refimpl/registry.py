@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent
 METHODS = ROOT / "methods"
 
 # Class attributes of `refimpl.engine.method.Method` that say what a method needs; defaults are read there too.
-_FACTS = ("needs", "backbone", "protocol", "turns", "couples_samples", "smoke")
+_FACTS = ("needs", "backbone", "protocol", "turns", "couples_samples", "smoke", "proof")
 
 
 class UnknownMethod(KeyError):
@@ -43,6 +43,7 @@ class Entry:
     turns: tuple[str, ...]
     couples_samples: bool
     smoke: dict
+    proof: dict
 
     @property
     def module(self) -> str:

@@ -16,18 +16,12 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image
 
+from refimpl.data.bands import PUBLISHED_BANDS, Bands, pick_bands
 from refimpl.data.dataset import DataError
-from refimpl.data.words import did_you_mean, one_line
+from refimpl.data.places import Place
+from refimpl.data.words import one_line
 
 TIFF_SUFFIXES = (".tif", ".tiff")
-
-# Band names of published sets whose files do not carry them, by the name of the folder that holds the set.
-# EuroSAT_MS keeps B8A behind B12 (order stated by torchgeo's EuroSAT loader); EuroSAT_RGB is B04, B03, B02.
-PUBLISHED_BANDS = {
-    "EuroSAT_RGB": ("B04", "B03", "B02"),
-    "EuroSAT_MS": ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A"),
-}
-PUBLISHED_SENSOR = {"EuroSAT_RGB": "Sentinel-2", "EuroSAT_MS": "Sentinel-2"}
 
 _PICTURE_BANDS = {"RGB": ("red", "green", "blue"), "L": ("grey",), "I;16": ("grey",)}
 _PICTURE_MODES = {"RGBA": "RGB", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "1": "L", "LA": "L", "I;16B": "I;16"}
@@ -59,16 +53,7 @@ class Form:
         return len(self.bands), self.size, self.size
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where the centre of an image lies: x, y in the coordinate reference system `crs` (WKT)."""
-
-    crs: str
-    x: float
-    y: float
-
-
-def form_of(raw: bytes, where: str, root: str, size: int | None, wanted: str | list[str] | None) -> Form:
+def form_of(raw: bytes, where: str, root: str, size: int | None, wanted: Bands) -> Form:
     """The form that the first file of a set gives to all.
 
     root: folder that holds the set, for `PUBLISHED_BANDS`. size: pixels to bring every image to, or None for the
@@ -95,7 +80,9 @@ def form_of(raw: bytes, where: str, root: str, size: int | None, wanted: str | l
     if size is None and width != height:
         raise DataError(f"{where}: {width} x {height} pixels, but images must be square; --size N crops and resizes")
     if width * height > MOST_PIXELS:
-        raise DataError(f"{where}: {width} x {height} pixels is a whole scene; cut it into tiles first (gdal_retile.py)")
+        raise DataError(
+            f"{where}: {width} x {height} pixels is a whole scene; cut it into tiles first (gdal_retile.py)"
+        )
     picks = pick_bands(names, wanted, where)
     return Form(tuple(names[n] for n in picks), picks, size or width, dtype, mode, exact=size is None)
 
@@ -110,33 +97,6 @@ def decode(raw: bytes, where: str, form: Form, out: np.ndarray) -> Place | None:
 
 def is_tiff(name: str) -> bool:
     return name.lower().endswith(TIFF_SUFFIXES)
-
-
-def pick_bands(names: tuple[str, ...], wanted: str | list[str] | None, where: str) -> tuple[int, ...]:
-    """Positions of the wanted bands among `names`. wanted: "B04,B03,B02", "4,3,2" (from 1), a list, or None for all.
-
-    Case and a leading zero do not matter (b4 is B04). Raises DataError with the nearest names for an unknown one.
-    """
-    if not wanted:
-        return tuple(range(len(names)))
-    asked = wanted.split(",") if isinstance(wanted, str) else [str(band) for band in wanted]
-    position = {_plain(name): n for n, name in reversed(list(enumerate(names)))}
-    picks = []
-    for band in (text.strip() for text in asked):
-        found = position.get(_plain(band))
-        if found is None and band.isdecimal() and 1 <= int(band) <= len(names):
-            found = int(band) - 1
-        if found is None:
-            raise DataError(f"{where}: no band {band!r}{did_you_mean(band, names)}; bands are {', '.join(names)}")
-        if found in picks:
-            raise DataError(f"{where}: band {names[found]} is asked for twice; name each band once")
-        picks.append(found)
-    return tuple(picks)
-
-
-def _plain(band: str) -> str:
-    band = band.lower()
-    return f"b{band[2:]}" if band.startswith("b0") and len(band) == 3 else band
 
 
 def _misfit(where: str, width: int, height: int, form: Form) -> DataError:
@@ -163,7 +123,9 @@ def _open_picture(raw: bytes, where: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(raw), formats=("JPEG", "PNG"))
     except Image.UnidentifiedImageError:
-        raise DataError(f"{where}: not a JPEG or PNG image, whatever its name says; remove it or get it again") from None
+        raise DataError(
+            f"{where}: not a JPEG or PNG image, whatever its name says; remove it or get it again"
+        ) from None
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise _broken(where, error) from None
 
@@ -189,10 +151,13 @@ def _decode_picture(raw: bytes, where: str, form: Form, out: np.ndarray) -> None
             image = image.convert(form.mode)
         if image.size != (form.size, form.size):
             left, top, side = _square(*image.size)
-            box = (left, top, left + side, top + side)
+            if image.width != image.height:
+                image = image.crop((left, top, left + side, top + side))
             # 16-bit grey has no antialiased filter in Pillow: take the nearest pixel there.
-            filter_ = Image.Resampling.NEAREST if form.mode == "I;16" else Image.Resampling.BILINEAR
-            image = image.resize((form.size, form.size), filter_, box=box)
+            grey16 = form.mode == "I;16"
+            image = image.resize(
+                (form.size, form.size), Image.Resampling.NEAREST if grey16 else Image.Resampling.BILINEAR
+            )
         # tobytes is four times as fast as numpy's array protocol on small images.
         flat = np.frombuffer(image.tobytes(), dtype=np.dtype(form.dtype).newbyteorder("<"))
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
@@ -237,7 +202,9 @@ def _decode_tiff(raw: bytes, where: str, form: Form, out: np.ndarray) -> Place |
         if (source.width, source.height) != (form.size, form.size) and form.exact:
             raise _misfit(where, source.width, source.height, form)
         if source.count <= max(form.picks):
-            raise DataError(f"{where}: {source.count} bands, but the first image has more; remove it or pick other bands")
+            raise DataError(
+                f"{where}: {source.count} bands, but the first image has more; remove it or pick other bands"
+            )
         left, top, side = _square(source.width, source.height)
         shrinks = side > form.size
         try:
@@ -258,38 +225,3 @@ def _decode_tiff(raw: bytes, where: str, form: Form, out: np.ndarray) -> Place |
         t = source.transform
         across, down = source.width / 2, source.height / 2
         return Place(source.crs.to_wkt(), t.a * across + t.b * down + t.c, t.d * across + t.e * down + t.f)
-
-
-EARTH_RADIUS = 6_371_008.8  # metres, mean radius
-
-
-def locations(places: list[Place | None]) -> np.ndarray | None:
-    """Easting and northing in metres, (N, 2) float64, or None when any image does not say where it lies.
-
-    One projected system in metres for all: the centres as they are. Otherwise (degrees, or several UTM zones) every
-    centre goes to longitude and latitude and from there to one plane about the mean latitude of the set,
-    easting = R cos(mean latitude) longitude, northing = R latitude (radians, R = 6,371,008.8 m): distances between
-    neighbours hold to the ratio cos(latitude) / cos(mean latitude).
-    """
-    if not places or any(place is None for place in places):
-        return None
-    rasterio = _rasterio()
-    xy = np.array([(place.x, place.y) for place in places], dtype=np.float64)
-    systems = [place.crs for place in places]
-    kinds = sorted(set(systems))
-    if len(kinds) == 1:
-        crs = rasterio.crs.CRS.from_wkt(kinds[0])
-        if crs.is_projected and crs.linear_units_factor[1] == 1.0:
-            return xy
-    degrees = np.empty_like(xy)
-    for kind in kinds:
-        here = np.array([system == kind for system in systems])
-        lon, lat = rasterio.warp.transform(kind, "EPSG:4326", xy[here, 0], xy[here, 1])
-        degrees[here] = np.stack([lon, lat], axis=1)
-    return plane(degrees[:, 0], degrees[:, 1])
-
-
-def plane(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    """Easting and northing in metres, (N, 2), of degrees, on the plane that `locations` describes."""
-    lon, lat = np.radians(lon), np.radians(lat)
-    return EARTH_RADIUS * np.stack([np.cos(lat.mean()) * lon, lat], axis=1)

@@ -1,4 +1,4 @@
-"""The files of a folder or of a zip archive, by name, read into memory one at a time; nothing is ever extracted to disk.
+"""The files of a folder or of a zip archive, by name, read into memory one at a time; nothing is extracted to disk.
 
 Names are relative, with forward slashes, sorted. An archive is refused before anything in it is read when a name leads
 outside it, when it is encrypted, or when it would unpack to far more than its own size (a zip bomb). Python's zip
@@ -63,11 +63,12 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 class Files:
     """Files below `path` (a folder or a zip archive). `read` may be called from several threads at once.
 
-    names: relative names, sorted. Hidden files and the litter of operating systems are left out.
+    name: of the folder or archive itself. names: relative names, sorted. Hidden files and the litter of operating
+    systems are left out.
     """
 
     def __init__(self, path: Path):
-        self.path = path
+        self.path, self.name = path, path.name
         self._archive: zipfile.ZipFile | None = None
         if path.is_dir():
             found = (
@@ -104,7 +105,7 @@ class Files:
 
     def where(self, name: str) -> str:
         """How messages name a file: the archive or folder, then the name inside it."""
-        return f"{self.path.name}: {name}"
+        return f"{self.name}: {name}"
 
 
 def _wanted(name: str) -> bool:

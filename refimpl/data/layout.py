@@ -4,7 +4,8 @@ Three layouts are understood, in this order:
 
 1. `<root>/index.csv` with the columns `path` (relative to it) and, where known, `label`, `class`, `split`;
 2. class folders, `<root>/<class>/.../image`, also below folders called train, val and test;
-3. all images in one folder: no classes.
+3. pairs with a change mask, `<root>/.../A/name`, `<root>/.../B/name`, `<root>/.../label/name`: before, after, change;
+4. all images in one folder: no classes.
 
 `<root>` is the deepest folder that holds everything, so an archive with one top folder needs no special care.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -23,6 +24,7 @@ from refimpl.data.files import Files
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 SHARES = {"train": 0.60, "val": 0.15, "test": 0.25}
+_PAIR_FOLDERS = ("A", "B", "label")
 _SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -30,7 +32,8 @@ _SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "v
 class Layout:
     """What the names alone tell.
 
-    root: folder that holds everything, "" at the top. names: images, full names within the archive.
+    root: folder that holds everything, "" at the top. names: full names within the archive of the image of each
+    sample, or of the one before; others: names of what else each sample has, by field ("after", "change").
     labels: class number of each, or None. split: "train", "val" or "test" of each, or None.
     """
 
@@ -39,6 +42,7 @@ class Layout:
     classes: tuple[str, ...] = ()
     labels: list[int] | None = None
     split: list[str] | None = None
+    others: dict[str, list[str]] = field(default_factory=dict)
 
 
 def read_layout(files: Files) -> Layout:
@@ -53,7 +57,26 @@ def read_layout(files: Files) -> Layout:
     indexes = [name for name in files.names if PurePosixPath(name).name == "index.csv"]
     if indexes:
         return _from_index(files, min(indexes, key=lambda name: name.count("/")), set(images))
+    if {PurePosixPath(name).parent.name for name in images} == set(_PAIR_FOLDERS):
+        return _from_pairs(files, images)
     return _from_folders(files, images)
+
+
+def _from_pairs(files: Files, images: list[str]) -> Layout:
+    parts: dict[str, dict[tuple[str, str], str]] = {name: {} for name in _PAIR_FOLDERS}
+    for name in images:
+        path = PurePosixPath(name)
+        parts[path.parent.name][str(path.parent.parent), path.stem] = name
+    for one, names in parts.items():
+        for other in _PAIR_FOLDERS:
+            if lonely := sorted(set(names) - set(parts[other])):
+                name = names[lonely[0]]
+                raise DataError(
+                    f"{files.where(name)}: has no partner in folder {other!r} beside {one!r}; add or remove"
+                )
+    keys = sorted(parts["A"])
+    before, *others = ([parts[folder][key] for key in keys] for folder in _PAIR_FOLDERS)
+    return Layout("", before, others=dict(zip(("after", "change"), others)))
 
 
 def _from_folders(files: Files, images: list[str]) -> Layout:
@@ -116,23 +139,32 @@ def _from_index(files: Files, index: str, images: set[str]) -> Layout:
 
 
 def make_splits(
-    count: int, labels: np.ndarray | None = None, given: np.ndarray | None = None, seed: int = 0
+    count: int,
+    labels: np.ndarray | None = None,
+    given: np.ndarray | None = None,
+    location: np.ndarray | None = None,
+    seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """Sample numbers of "train", "val" and "test", sorted.
 
     given: "train", "val" or "test" of each of `count` samples, where the data set says so. Without a test part in it,
     or without it at all, each class of `labels` is dealt 60 / 15 / 25 % by a seeded shuffle of its own; without
-    a val part, a fifth of the train part of each class becomes it.
+    a val part, a fifth of the train part of each class becomes it. Samples at the very same `location` (N, 2), such as
+    one field in several years, stay together: the first of them is dealt and the others follow it.
     """
+    labels = np.zeros(count, int) if labels is None else labels
     if given is not None and (given == "test").any() and (given == "train").any():
         splits = {name: np.flatnonzero(given == name) for name in SHARES}
         if len(splits["val"]) == 0:
             train = splits["train"]
-            parts = _deal(labels[train] if labels is not None else np.zeros(len(train)), (0.8, 0.2, 0.0), seed)
+            parts = _deal(labels[train], (0.8, 0.2, 0.0), seed)
             splits["train"], splits["val"] = train[parts[0]], train[parts[1]]
         return splits
-    parts = _deal(labels if labels is not None else np.zeros(count), tuple(SHARES.values()), seed)
-    return dict(zip(SHARES, parts))
+    first, place = np.arange(count), np.arange(count)
+    if location is not None:
+        _, first, place = np.unique(location, axis=0, return_index=True, return_inverse=True)
+    parts = _deal(labels[first], tuple(SHARES.values()), seed)
+    return {name: np.flatnonzero(np.isin(place.ravel(), part)) for name, part in zip(SHARES, parts)}
 
 
 def _deal(groups: np.ndarray, shares: tuple[float, float, float], seed: int) -> list[np.ndarray]:

@@ -13,12 +13,12 @@ import numpy as np
 
 from refimpl.data import decode, store
 from refimpl.data.arrays import open_npz
+from refimpl.data.bands import PUBLISHED_SENSOR, Bands
 from refimpl.data.dataset import FIELDS, Data, DataError, Input, band_moments
 from refimpl.data.files import Files
 from refimpl.data.layout import draw_subset, make_splits, read_layout
+from refimpl.data.places import locations
 from refimpl.data.words import did_you_mean, readable_bytes
-
-Bands = str | list[str] | tuple[str, ...] | None
 
 
 def open_path(
@@ -78,14 +78,15 @@ def _open_images(path: Path, bands: Bands, size: int | None, seed: int, samples:
     facts = kept.facts
     labels = kept.arrays.get("label")
     given = np.array(facts["split"]) if facts["split"] else None
-    splits = make_splits(len(kept.arrays["image"]), labels, given, seed)
-    fields = {name: kept.arrays[name] for name in ("image", "label", "location") if name in kept.arrays}
-    mean, std = _moments(kept, splits["train"])
-    view = Input(tuple(facts["bands"]), kept.arrays["image"].shape[-1], mean, std, facts["sensor"])
+    main = "image" if "image" in kept.arrays else "before"
+    splits = make_splits(len(kept.arrays[main]), labels, given, kept.arrays.get("location"), seed)
+    mean, std = _moments(kept, main, splits["train"])
+    view = Input(tuple(facts["bands"]), kept.arrays[main].shape[-1], mean, std, facts["sensor"])
     return Data(
         name=path.name,
-        fields=fields,
-        inputs={"image": view},
+        fields={name: kept.arrays[name] for name in FIELDS if name in kept.arrays},
+        # Both images of a pair go through one encoder, so they share one normalisation.
+        inputs={name: view for name in ("image", "before", "after") if name in kept.arrays},
         splits=splits,
         classes=tuple(facts["classes"]),
         source=f"{path.name} (sha256 {content[:16]})" if path.is_file() else f"folder {path.name}",
@@ -107,23 +108,42 @@ def _fill(folder: Path, path: Path, bands: list[str], size: int | None, seed: in
         names = [layout.names[n] for n in chosen]
         root = layout.root or path.stem
         form = decode.form_of(files.read(names[0]), files.where(names[0]), root, size, bands)
-        places = store.decode_all(files, names, form, folder / "image.npy")
+        main = "before" if layout.others else "image"
+        places = store.decode_all(files, names, form, folder / f"{main}.npy")
+        for other, of_all in layout.others.items():
+            _fill_other(folder, files, other, [of_all[n] for n in chosen], form)
     if labels is not None:
         np.save(folder / "label.npy", labels[chosen].astype(np.int64))
-    where = decode.locations(places)
+    where = locations(places)
     if where is not None:
-        np.save(folder / "location.npy", where)
+        np.save(folder / "location.npy", where.astype(np.float32))  # to half a metre within a UTM zone
     return {
         "source": path.name,
         "bands": form.bands,
-        "sensor": decode.PUBLISHED_SENSOR.get(PurePosixPath(root).name, ""),
+        "sensor": PUBLISHED_SENSOR.get(PurePosixPath(root).name, ""),
         "classes": layout.classes,
         "split": None if split is None else split[chosen].tolist(),
         "names": names,
     }
 
 
-def _moments(kept: store.Store, train: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _fill_other(folder: Path, files: Files, field: str, names: list[str], form: decode.Form) -> None:
+    """Decode the second image or the mask of every pair in the form of the first; masks become 0 and 1, (N, H, W)."""
+    if field != "change":
+        store.decode_all(files, names, form, folder / f"{field}.npy")
+        return
+    as_mask = decode.form_of(files.read(names[0]), files.where(names[0]), "", None if form.exact else form.size, ["1"])
+    if as_mask.size != form.size:
+        raise DataError(
+            f"{files.where(names[0])}: {as_mask.size} pixels but its images have {form.size}; --size N helps"
+        )
+    raw = folder / "mask.npy"
+    store.decode_all(files, names, as_mask, raw)
+    np.save(folder / "change.npy", (np.load(raw, mmap_mode="r", allow_pickle=False)[:, 0] > 0).astype(np.uint8))
+    raw.unlink()
+
+
+def _moments(kept: store.Store, main: str, train: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of the bands over the training part, remembered beside the decoded images."""
     digest = store.hash_of_bytes(train.astype(np.int64).tobytes())
     path = kept.folder / f"moments-{digest}.json"
@@ -131,7 +151,7 @@ def _moments(kept: store.Store, train: np.ndarray) -> tuple[tuple[float, ...], t
         mean, std = json.loads(path.read_text(encoding="utf-8"))
         return tuple(mean), tuple(std)
     except (OSError, ValueError, TypeError):
-        mean, std = band_moments(kept.arrays["image"], train)
+        mean, std = band_moments(kept.arrays[main], train)
         store.remember(path, json.dumps([mean, std]).encode())
         return mean, std
 

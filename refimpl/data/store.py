@@ -32,9 +32,11 @@ from typing import BinaryIO
 import numpy as np
 
 from refimpl.data.dataset import DataError
-from refimpl.data.decode import Form, Place, decode
+from refimpl.data.decode import Form, decode
 from refimpl.data.files import Files
+from refimpl.data.places import Place
 from refimpl.data.words import readable_bytes
+from refimpl.engine.checkpoint import write_atomically
 from refimpl.engine.progress import Bar, console
 
 FORMAT = 1  # raise when what a manifest means changes; older stores are then decoded again
@@ -61,7 +63,10 @@ def fingerprint(path: Path) -> str:
     if path.is_dir():
         h = hashlib.sha256()
         for name in Files(path).names:
-            about = (path / name).stat()
+            try:
+                about = (path / name).stat()
+            except OSError as error:
+                raise DataError(f"{path.name}: {name}: cannot be read ({error.strerror}); repair or remove it") from None
             h.update(f"{name}\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
         return h.hexdigest()
     about = path.stat()
@@ -96,15 +101,8 @@ def hash_of_bytes(content: bytes) -> str:
 def remember(path: Path, content: bytes) -> None:
     """Keep a small result in a file if that is possible; without it the next opening is only slower."""
     with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a small file so that it is either the old or the new one, whole, at any moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    part.write_bytes(content)
-    os.replace(part, path)
 
 
 def store_folder(name: str, content: str, asked: dict) -> Path:
@@ -141,7 +139,7 @@ def build(folder: Path, fill: Callable[[Path], dict]) -> Store:
         return store
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with alone(folder):
             if store := load(folder):  # another process was faster
                 return store
             part = folder.with_name(f"{folder.name}.part")
@@ -182,20 +180,23 @@ def _complete(part: Path, facts: dict) -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a lock that the system frees when the process ends, however it ends; no lock where there is no flock."""
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock of a file or folder about to be made; the system frees it when the process ends, however it ends.
+
+    Windows has no flock; there the final rename alone keeps half-written results from being read.
+    """
     try:
         import fcntl
-    except ImportError:  # Windows: the rename alone still keeps half-written stores from being read
+    except ImportError:
         yield
         return
-    with open(folder.with_name(f"{folder.name}.lock"), "w") as file:
+    with open(path.with_name(f"{path.name}.lock"), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def new_array(path: Path, shape: tuple[int, ...], dtype: str) -> np.memmap:
-    """A writable memory-mapped array whose disk space is taken at once, so that a full disk is an error, not a crash."""
+    """A writable memory-mapped array whose disk space is taken at once: a full disk is an error then, not a crash."""
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("rb+") as file:

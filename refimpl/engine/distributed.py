@@ -130,7 +130,15 @@ def globalise_batch_norm(module: nn.Module) -> nn.Module:
             continue
         sizes = (child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
         new = GlobalBatchNorm(*sizes)
-        new.load_state_dict(child.state_dict())
+        # The same tensors, so that device, type and what is frozen stay as they are.
+        new._parameters.update(child._parameters)
+        new._buffers.update(child._buffers)
+        new.train(child.training)
         new.fused = nn.Sequential(*(m for m in (getattr(child, "drop", None), getattr(child, "act", None)) if m))
         setattr(module, name, new)
     return module
+
+
+def local_rank() -> int | None:
+    """This process's number on its machine under torchrun, else None."""
+    return int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else None

@@ -89,6 +89,9 @@ class Method(nn.Module):
         turns: names of the optimisers' turns within a step.
         couples_samples: the loss of a sample depends on which others share its batch, so gradient accumulation
             would train another loss and is refused.
+        smoke: settings that make a smoke run small (also "backbone").
+        proof: how rung 4 of the ladder (learns) is climbed: samples, size, backbone and settings of the run on the
+            synthetic Earth, and the `margin` by which the trained features must beat random initialisation.
         encoder: the trained network that is kept, exported and judged.
     """
 
@@ -99,6 +102,7 @@ class Method(nn.Module):
     couples_samples: bool = False
     recipe: Recipe = Recipe()
     smoke: dict = {}
+    proof: dict = {"samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 15, "batch": 128, "margin": 3.0}
 
     encoder: Encoder
 

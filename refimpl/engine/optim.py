@@ -43,5 +43,6 @@ def build_optimiser(named: Iterable[tuple[str, nn.Parameter]], recipe: Recipe) -
     if recipe.optimiser == "adam":
         return torch.optim.Adam(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.betas[0], fused=True)
+        # Not fused: that kernel cannot begin the momentum of only some parameters (see EpochTools.forget).
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.betas[0])
     raise ValueError(f"unknown optimiser {recipe.optimiser!r}; known are {', '.join(OPTIMISERS)}")

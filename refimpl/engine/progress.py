@@ -57,6 +57,12 @@ class Bar:
                 file=sys.stderr,
             )
 
+    def reach(self, done: float, note: str | None = None) -> None:
+        """Moves the bar to `done` of `total`; for work that knows its share and not its steps."""
+        steps = int(done) - self.done
+        if steps > 0:
+            self.advance(note, steps)
+
 
 def say(text: str, *, style: str = "") -> None:
     """One line to the person, on standard error."""

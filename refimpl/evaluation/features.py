@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from refimpl.data.dataset import Data
 from refimpl.evaluation.scores import EvaluationError
 
-Tick = Callable[[str, float], None]
+Progress = Callable[[str, float], None]
+"""What a caller may pass to a protocol: progress(what is going on, share of all work that is done)."""
 
 
 @contextmanager
@@ -48,18 +49,19 @@ def extract(
     batch: int = 512,
     device: torch.device | str | None = None,
     autocast: bool = False,
-    progress: Tick | None = None,
+    advance: Callable[[int], None] | None = None,
     what: str = "features",
 ) -> Tensor:
     """What `embed` makes of the stored numbers of some samples.
 
     Args:
-        embed: (B, ...) stored numbers -> (B, width). A module, or a method of one (`method.embed`), is frozen meanwhile.
+        embed: (B, ...) stored numbers -> (B, width). A module, or a method of one (`method.embed`), is frozen.
         index: (n,) sample numbers; row i of the result belongs to index[i].
         batch: samples at a time; the result does not depend on it beyond rounding.
         device: where `embed` wants its input; default: where the module's weights are.
         autocast: compute in bfloat16 (twice as fast where the hardware has it; features keep about 3 digits).
-        progress: called as progress(what, fraction) after each batch.
+        advance: called after each batch with the number of its samples.
+        what: names these features in an error.
     Returns:
         (n, width) float32 on the CPU.
     Raises:
@@ -86,8 +88,8 @@ def extract(
                 with torch.inference_mode(False):
                     out = torch.empty(len(rows), made.shape[1])
             out[start : start + len(chosen)] = made
-            if progress is not None:
-                progress(what, min(1.0, (start + batch) / len(rows)))
+            if advance is not None:
+                advance(len(chosen))
     if not torch.isfinite(out).all():
         bad = int((~torch.isfinite(out)).any(1).sum())
         raise EvaluationError(

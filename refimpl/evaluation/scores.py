@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from refimpl.data.dataset import Data, Input
+
 # Names of the features that a protocol compares.
 TRAINED = "trained"
 RANDOM = "random initialisation"
@@ -113,3 +115,21 @@ def digest(settings: dict) -> str:
     """Short hash of a protocol's settings; scores are ranked together only where it is equal."""
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def rules(data: Data, field: Input) -> dict:
+    """What the data contribute to the settings of a protocol: splits, classes, bands, size and normalisation."""
+    splits = {
+        name: [len(rows), hashlib.sha256(np.sort(np.asarray(rows, dtype=np.int64)).tobytes()).hexdigest()[:8]]
+        for name, rows in data.splits.items()
+    }
+    return {
+        "data": data.name,
+        "splits": splits,
+        "classes": list(data.classes),
+        "bands": list(field.bands),
+        "size": field.size,
+        # Rounded, so that the order of a sum does not make two protocols of one.
+        "mean": [float(f"{v:.5g}") for v in field.mean],
+        "std": [float(f"{v:.5g}") for v in field.std],
+    }

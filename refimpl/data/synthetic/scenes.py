@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refimpl.data.synthetic.noise import generator
-from refimpl.data.synthetic.world import USES, World
+from refimpl.data.synthetic.world import USES, ZONES, World
 
 GSD = 10.0  # metres per pixel
 CHUNK = 32  # windows made at a time: their arrays stay in the processor's cache
@@ -51,7 +51,7 @@ class Windows:
 def choose(samples: int, size: int, seed: int) -> Windows:
     """Lay out `samples` windows of size x size pixels, classes as even as the land allows."""
     side, stride = size * GSD, 0.75 * size * GSD
-    wanted = int(np.ceil(2.2 * samples))  # candidates, of which balancing keeps a part
+    wanted = int(np.ceil(3 * samples))  # candidates, of which balancing keeps a part
     per_side = int(np.clip(np.sqrt(wanted / 64), 3, 5))
     squares = int(np.ceil(np.sqrt(max(64, wanted / per_side**2))))
     pitch = max(_SQUARE, side + (per_side - 1) * stride + 100.0)
@@ -81,14 +81,16 @@ def _labels(world: World, corner: np.ndarray, side: float) -> tuple[np.ndarray, 
     y = corner[:, 1, None, None] + steps[None, :, None]
     use = world.uses(*np.broadcast_arrays(x, y), reach=0.0).reshape(len(corner), -1)
     counts = np.stack([(use == u).mean(1) for u in range(len(USES))], 1)
-    is_line = line >= 8
-    return np.where(is_line, line, counts.argmax(1)), np.where(is_line, 1.0, counts.max(1))
+    is_line, touched = line >= ZONES, world.uses(centre[:, 0], centre[:, 1], reach=0.6 * side) >= ZONES
+    label = np.where(is_line, line, counts.argmax(1))
+    # A river or highway in the corner of a window of another class makes the window mixed, as foreign ground does.
+    return label, np.where(is_line, 1.0, counts.max(1) * np.where(touched, 0.5, 1.0))
 
 
 def _balanced(label: np.ndarray, purity: np.ndarray, order: np.ndarray, samples: int) -> np.ndarray:
     """Sample numbers, sorted: the same count of every class, taken square by square so that neighbours stay together."""
     # Mixed windows come last; within a class, squares follow each other in random order.
-    ranked = np.lexsort((order, purity < 0.6, label))
+    ranked = np.lexsort((order, purity < 0.75, label))
     place = np.empty(len(label), np.int64)
     starts = np.searchsorted(label[ranked], np.arange(len(USES)))
     place[ranked] = np.arange(len(label)) - starts[label[ranked]]

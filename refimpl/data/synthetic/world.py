@@ -17,7 +17,18 @@ import numpy as np
 
 from refimpl.data.synthetic.noise import Atlas, fractal, generator, hash_of, unit
 from refimpl.data.synthetic.signatures import (
-    ASPHALT, BROADLEAF, CONCRETE, CONIFER, GRASS, MATERIALS, METAL, SOIL, SUMMER_CROP, TILE, WATER, WINTER_CROP,
+    ASPHALT,
+    BROADLEAF,
+    CONCRETE,
+    CONIFER,
+    GRASS,
+    MATERIALS,
+    METAL,
+    SOIL,
+    SUMMER_CROP,
+    TILE,
+    WATER,
+    WINTER_CROP,
 )  # fmt: skip
 
 USES = (

@@ -18,8 +18,8 @@ $$\mathcal{L} = \lambda_{rec} \mathcal{L}_{rec} + \lambda_{adv} \mathcal{L}_{adv
 Eq. 1 is taken per missing value here, so that it does not grow with the image: answering the band means scores about 1.
 The generator maximises $\log D(F(\cdot))$, the usual non-saturating form, as the authors' code does.
 
-**Defaults.** $\lambda_{rec} = 0.999$, $\lambda_{adv} = 0.001$, Adam with beta 0.5 and a discriminator ten times slower than
-the rest (section 3.2 and the authors' code); random smooth regions over a quarter of the image, which the paper
+**Defaults.** $\lambda_{rec} = 0.999$, $\lambda_{adv} = 0.001$, Adam with beta 0.5 and a discriminator ten times slower
+than the rest (section 3.2 and the authors' code); random smooth regions over a quarter of the image, which the paper
 found to give better features than a central square (section 3.3); the channel-wise fully-connected layer (section 3.2).
 
 **Left out.** AlexNet: any convolutional backbone can be the encoder. The discriminator has no batch normalisation.
@@ -59,8 +59,8 @@ def generator_loss(painted: Tensor) -> Tensor:
 def random_region(draws: Draws, size: int, share: float = 0.25, coarseness: float = 0.06) -> Tensor:
     """(B, 1, size, size) masks of smooth random shape, each covering `share` of its image.
 
-    A coarse random pattern, enlarged smoothly and cut at its quantile, as the authors' code does with one large pattern;
-    `coarseness` is that pattern's resolution relative to the image's (0.06 there).
+    A coarse random pattern, enlarged smoothly and cut at its quantile; the authors' code cuts windows from one large
+    pattern instead. `coarseness` is the pattern's resolution relative to the image's (0.06 there).
     """
     grid = max(3, math.ceil(coarseness * size))
     smooth = F.interpolate(draws.uniform(1, grid, grid), size=(size, size), mode="bicubic", align_corners=False)
@@ -107,7 +107,7 @@ class ContextEncoder(Method):
         self.weight_rec, self.weight_adv, self.share = weight_rec, weight_adv, share
         self.view = View(scale=(0.5, 1.0), colour=0.0, grey=0.0, blur=0.0)
         size, bands = self.encoder.input.size, len(self.encoder.input.bands)
-        # A copy in evaluation mode, so that asking for the shape does not touch the running statistics.
+        # In evaluation mode, so that asking for the shape does not touch the running statistics.
         with torch.no_grad():
             shape = self.encoder.eval().map(torch.zeros(1, bands, size, size)).shape
         self.encoder.train()

@@ -3,9 +3,9 @@ r"""MAE: masked autoencoders are scalable vision learners.
 Kaiming He, Xinlei Chen, Saining Xie, Yanghao Li, Piotr Dollár, Ross Girshick. "Masked Autoencoders Are Scalable Vision
 Learners." CVPR 2022. arXiv 2111.06377.
 
-**Idea.** Hide most patches of an image, encode only the visible ones, and let a small decoder paint the hidden ones. The
-encoder never sees a mask token, so it is cheap (it works on a quarter of the patches) and meets whole images afterwards
-without a gap; at 75 % hidden the task cannot be solved by copying from neighbours.
+**Idea.** Hide most patches of an image, encode only the visible ones, and let a small decoder paint the hidden ones.
+The encoder never sees a mask token, so it is cheap (it works on a quarter of the patches) and meets whole images
+afterwards without a gap; at 75 % hidden the task cannot be solved by copying from neighbours.
 
 **Objective.** With $M$ the hidden patches, $x_p$ the pixels of patch $p$ normalised by that patch's own mean and
 deviation, and $\hat x_p$ the decoder's output:
@@ -14,10 +14,10 @@ $$\mathcal{L} = \frac{1}{|M|} \sum_{p \in M} \frac{1}{d} \lVert x_p - \hat x_p \
 
 A decoder that always answers zero scores about 1, since the targets have unit variance.
 
-**Defaults.** 75 % hidden and normalised targets (Table 1), fixed sine-cosine positions, AdamW with betas (0.9, 0.95) and
-weight decay 0.05, base rate 1.5e-4 there (appendix A.1) and higher here, for runs that are a hundredth as long; random
-crops and flips only (Table 1e). The decoder is 2 blocks of width 128, as the encoder is a ViT-Tiny; the paper's is 8
-blocks of 512 for a ViT-Large.
+**Defaults.** 75 % hidden and normalised targets (Table 1), fixed sine-cosine positions, AdamW with betas (0.9, 0.95)
+and weight decay 0.05, base rate 1.5e-4 there (appendix A.1) and higher here, for runs that are a hundredth as long;
+random crops and flips only (Table 1e). The decoder is 2 blocks of width 128, as the encoder is a ViT-Tiny; the paper's
+is 8 blocks of 512 for a ViT-Large.
 
 **Left out.** Nothing of the method.
 """

@@ -1,0 +1,113 @@
+"""The data sets that `--data` knows by name, and how any other is opened: by its path.
+
+Each entry says which fields the set gives, so that a method and a data set can be matched, and what is missing can be
+named, before anything is computed or downloaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from refimpl.data.bands import Bands, with_bands
+from refimpl.data.dataset import FIELDS, Data, DataError
+from refimpl.data.eurosat import open_eurosat
+from refimpl.data.sources import check_wishes, open_path
+from refimpl.data.words import did_you_mean
+
+SAMPLES = 2000  # of a synthetic set unless --samples says otherwise
+SIZE = 64  # pixels, likewise
+
+
+@dataclass(frozen=True)
+class Known:
+    """A data set with a name. gives: its fields. line: what it is. how: where it comes from. open: as `open_data`."""
+
+    name: str
+    gives: tuple[str, ...]
+    line: str
+    how: str
+    open: Callable[..., Data]
+
+
+def _synthetic(
+    sensor: str, *, bands: Bands = None, size: int | None = None, seed: int = 0, samples: int | None = None
+) -> Data:
+    from refimpl.data import synthetic  # it takes a moment to import, which `eurosat` need not wait for
+
+    data = synthetic.make(sensor=sensor, samples=samples or SAMPLES, size=size or SIZE, seed=seed)
+    return with_bands(data, bands)
+
+
+_MADE = "simulated when it is opened, nothing to download"
+_ENTRIES = (
+    *(
+        Known(name, gives, line, _MADE, partial(_synthetic, sensor))
+        for name, sensor, gives, line in (
+            ("synthetic", "rgb", ("image", "location", "date", "label"), "synthetic Earth, true-colour images"),
+        )
+    ),
+    Known(
+        "eurosat",
+        ("image", "label"),
+        "27,000 Sentinel-2 RGB images of 64 px in 10 land-use classes",
+        "95 MB from Zenodo record 7711810",
+        partial(open_eurosat, "rgb"),
+    ),
+    Known(
+        "eurosat-ms",
+        ("image", "label", "location"),
+        "the same places in all 13 Sentinel-2 bands, with coordinates",
+        "2.1 GB from Zenodo record 7711810; needs the extra 'geo'",
+        partial(open_eurosat, "ms"),
+    ),
+)
+KNOWN = {known.name: known for known in _ENTRIES}
+
+# What gives a field to a set that is opened by its path.
+_HOW_TO_GIVE = {
+    "label": "two or more class folders or an index.csv give it",
+    "location": "GeoTIFFs, or an array 'location' in an .npz, give it",
+    "before": "folders A, B and label give it",
+    "after": "folders A, B and label give it",
+    "change": "folders A, B and label give it",
+}
+
+
+def open_data(
+    spec: str, *, bands: Bands = None, size: int | None = None, seed: int = 0, samples: int | None = None
+) -> Data:
+    """The data set called `spec`, or at the path `spec`; other arguments as in `refimpl.data.sources.open_path`.
+
+    Raises DataError with the nearest names when there is neither.
+    """
+    check_wishes(size, samples)
+    wishes = {"bands": bands, "size": size, "seed": seed, "samples": samples}
+    if spec in KNOWN:
+        return KNOWN[spec].open(**wishes)
+    if Path(spec).expanduser().exists() or "/" in spec or "\\" in spec or Path(spec).suffix in (".zip", ".npz"):
+        return open_path(spec, **wishes)
+    hint = did_you_mean(spec, KNOWN, otherwise=f"known are {', '.join(KNOWN)}")
+    raise DataError(f"unknown data set {spec!r}{hint} (or give a path: a folder of images, a .zip of those, an .npz)")
+
+
+def matching(needs: Iterable[str]) -> list[str]:
+    """Names of the known data sets that give all these fields."""
+    return [name for name, known in KNOWN.items() if set(needs) <= set(known.gives)]
+
+
+def require(data: Data, needs: Iterable[str], who: str = "this method") -> None:
+    """Raise DataError when `data` lacks a field of `needs`: what is missing, and which known data sets have it.
+
+    who: the method that needs it, for the message.
+    """
+    needs = tuple(needs)
+    missing = [name for name in needs if name not in data.gives]
+    if not missing:
+        return
+    have = matching(needs)
+    where = f"data sets that have it: {', '.join(have)}" if have else "no known data set has all it needs"
+    how = _HOW_TO_GIVE.get(missing[0], FIELDS.get(missing[0], "not a field of any data set"))
+    raise DataError(f"{who} needs {' and '.join(missing)}, which {data.name!r} does not have ({how}); {where}")

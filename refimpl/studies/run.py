@@ -1,0 +1,245 @@
+"""What `python -m refimpl run` does: train, judge beside the baselines, and leave a folder that tells all of it.
+
+<out>/config.json            what was asked for; --resume compares with it
+<out>/metrics.jsonl          one line per logged step
+<out>/checkpoints/           what a killed run resumes from
+<out>/weights.safetensors    the trained method, with all that is needed to load it
+<out>/record.json            the run record
+<out>/report.html            one page with curve.png and features.png
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from refimpl import registry
+from refimpl.data import known
+from refimpl.data.dataset import Data, DataError
+from refimpl.engine import distributed
+from refimpl.engine.checkpoint import write_atomically
+from refimpl.engine.log import TrainingError
+from refimpl.engine.loop import train
+from refimpl.engine.progress import Bar, say
+from refimpl.studies import build, record, report
+from refimpl.studies.saved import load_method, save_method
+
+ASKED = ("data", "bands", "size", "samples", "smoke")  # options that say which data; kept so that they can be reopened
+
+
+@dataclass
+class Options:
+    """What a person may ask of a run; None leaves it to the method."""
+
+    method: str
+    data: str | None = None
+    backbone: str | None = None
+    bands: str | None = None
+    size: int | None = None
+    samples: int | None = None
+    smoke: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+    seed: int = 0
+    out: str | None = None
+    resume: bool = False
+    settings: dict[str, object] = field(default_factory=dict)
+    quiet: bool = False
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" is the first GPU if there is one. Raises TrainingError where the device does not exist."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise TrainingError(f"unknown device {name!r}; use cpu, cuda or cuda:N") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise TrainingError("no CUDA device can be used here; run with --device cpu")
+        if distributed.local_rank() is not None:
+            device = torch.device("cuda", distributed.local_rank())
+        torch.cuda.set_device(device)
+    return device
+
+
+def open_for(options: Options) -> Data:
+    """The data of a run, checked against what its method needs. Raises DataError."""
+    needs = registry.find(options.method).needs
+    spec = options.data
+    if spec is None:
+        fitting = known.matching(needs)
+        if not fitting:
+            raise DataError(f"no known data set gives {' and '.join(needs)}; name one with --data")
+        spec = fitting[0]
+    size, samples = options.size, options.samples
+    if options.smoke:
+        size, samples = size or build.SMOKE_SIZE, samples or build.SMOKE_SAMPLES
+    data = known.open_data(spec, bands=options.bands, size=size, seed=options.seed, samples=samples)
+    known.require(data, needs, options.method)
+    return data
+
+
+def run(options: Options) -> Path:
+    """Trains, evaluates and reports; returns the run folder.
+
+    Raises:
+        DataError, TrainingError, SettingError, BackboneError, UnknownMethod: each one line that names the remedy.
+    """
+    cls = build.method_class(options.method)
+    started = record.now()
+    hyper, changes = build.split_settings(cls, options.settings)
+    backbone, recipe = options.backbone, cls.recipe
+    if options.smoke:
+        smoke_backbone, smoke_hyper, recipe = build.smoke_recipe(options.method)
+        backbone, hyper = backbone or smoke_backbone, {**smoke_hyper, **hyper}
+    recipe = recipe.but(**changes)
+    device = choose_device(options.device)
+    data = open_for(options)
+    method = build.build_method(options.method, data.inputs, backbone=backbone, seed=options.seed, **hyper)
+    config = {
+        "method": options.method,
+        "data": data.name,
+        "backbone": backbone or cls.backbone,
+        "bands": list(method.encoder.input.bands),
+        "size": method.encoder.input.size,
+        "hyper": {**build.hyper_parameters(cls), **hyper},
+        "recipe": asdict(recipe),
+        "seed": options.seed,
+        "precision": options.precision,
+        "asked": {key: getattr(options, key) for key in ASKED},
+    }
+    with distributed.process_group(device):
+        folder = _folder(options, config, started)
+        if distributed.is_main() and not options.quiet:
+            size = f"{config['size']} px" if config["size"] > 1 else "pixels"
+            say(
+                f"{options.method} on {data.name}: {len(data.splits['train'])} training samples, "
+                f"{len(config['bands'])} bands, {size}, {config['backbone']}, {device}"
+            )
+        trained = train(
+            method,
+            data,
+            recipe,
+            seed=options.seed,
+            device=device,
+            precision=options.precision,
+            folder=folder,
+            max_steps=build.SMOKE_STEPS if options.smoke else None,
+            quiet=options.quiet,
+        )
+        main = distributed.is_main()
+    if main:
+        method.eval()
+        save_method(folder, options.method, config["backbone"], config["hyper"], method)
+        facts = {**asdict(trained), "device": record.device_name(device)}
+        finish(folder, method, data, config, facts, started, quiet=options.quiet)
+    return folder
+
+
+def finish(folder: Path, method, data: Data, config: dict, trained: dict, started: str, *, quiet: bool = False) -> dict:
+    """Judges a trained method, writes record.json and report.html; returns the record."""
+    from refimpl.evaluation import PROTOCOLS
+
+    def fresh():
+        twin = build.build_method(
+            config["method"], data.inputs, backbone=config["backbone"], seed=config["seed"] + 1000, **config["hyper"]
+        )
+        return twin.eval()
+
+    protocol = PROTOCOLS[method.protocol]
+    with Bar("judging", 100, quiet=quiet) as bar:
+        scores = protocol.evaluate(
+            method, data, seed=config["seed"], fresh=fresh, progress=lambda what, share: bar.reach(100 * share, what)
+        )
+    facts = {
+        "name": data.name,
+        "digest": data.digest(),
+        "synthetic": data.synthetic,
+        "samples": len(data),
+        "source": data.source,
+    }
+    rows = [score.as_dict() for score in scores]
+    made = record.run_record(config, facts, trained, rows, protocol.fingerprint(method, data), started)
+    write_atomically(folder / "record.json", (json.dumps(made, indent=1) + "\n").encode())
+    report.write_report(folder, made, method, data)
+    if not quiet:
+        report.print_scores(made)
+        say(f"report: {folder / 'report.html'}")
+    return made
+
+
+def evaluate(run_folder: str | Path, *, data: str | None = None, device: str = "auto") -> dict:
+    """Judges a finished run again, on the data it was trained on or on others; returns the new record.
+
+    With other data the record and the report go to <run>/on-<data>/ and the run's own are left alone.
+    Raises:
+        CheckpointError, DataError: one line with the remedy.
+    """
+    folder = Path(run_folder)
+    method = load_method(folder).to(choose_device(device))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    before = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    options = Options(config["method"], seed=config["seed"], **{k: config["asked"][k] for k in ASKED})
+    if data is not None:
+        options.data = data
+    opened = open_for(options)
+    if opened.inputs[method.needs[0]].bands != method.encoder.input.bands:
+        bands = ", ".join(method.encoder.input.bands)
+        raise DataError(f"{opened.name} has other bands than the run ({bands}); choose them by the run's own --bands")
+    target = folder
+    if data is not None:
+        target = folder / f"on-{opened.name}".replace("/", "_")
+        target.mkdir(exist_ok=True)
+    trained = {key: before[key] for key in ("seconds", "images_per_second", "peak_memory_mb", "curve", "device")}
+    return finish(target, method, opened, config, trained, before["started"])
+
+
+def _folder(options: Options, config: dict, started: str) -> Path:
+    """Creates (or for --resume finds) the run folder, the same on every process."""
+    chosen: list[Path | str | None] = [None]
+    if distributed.is_main():
+        try:
+            chosen[0] = _prepare_folder(options, config, started)
+        except (DataError, TrainingError) as error:
+            chosen[0] = str(error)
+    if distributed.world_size() > 1:
+        dist.broadcast_object_list(chosen)  # between processes of this very run
+    if not isinstance(chosen[0], Path):
+        raise TrainingError(str(chosen[0]))
+    return chosen[0]
+
+
+def _prepare_folder(options: Options, config: dict, started: str) -> Path:
+    name = f"{options.method}-{config['data']}".replace("/", "_")
+    runs = Path("runs")
+    if options.out:
+        folder = Path(options.out)
+    elif options.resume:
+        earlier = sorted(runs.glob(f"{name}-*/config.json"), key=lambda path: path.stat().st_mtime)
+        if not earlier:
+            raise TrainingError(f"no earlier run of {name} under {runs}/ to resume; name its folder with --out")
+        folder = earlier[-1].parent
+    else:
+        stamp = started.replace("-", "").replace(":", "").replace("T", "-").rstrip("Z")
+        folder = runs / f"{name}-{stamp}"
+    note = folder / "config.json"
+    if note.exists():
+        if not options.resume:
+            raise TrainingError(f"{folder} holds a run already; continue it with --resume or choose another --out")
+        before = json.loads(note.read_text(encoding="utf-8"))
+        differing = [key for key in config if before.get(key) != json.loads(json.dumps(config[key]))]
+        if differing:
+            raise TrainingError(f"{folder} was begun with another {' and '.join(differing)}; resume it as it was begun")
+        return folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(note, (json.dumps(config, indent=1) + "\n").encode())
+    except OSError as error:
+        raise TrainingError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
+    return folder

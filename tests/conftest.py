@@ -1,0 +1,36 @@
+"""Shared fixtures. A test that takes `name` runs once for every registered implementation."""
+
+from __future__ import annotations
+
+import os
+
+# Two cores serve everything; threads beyond them only wait for one another. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import pytest
+
+from refimpl import registry
+
+
+def pytest_generate_tests(metafunc):
+    if "name" in metafunc.fixturenames:
+        # Session scope makes pytest run all tests of one method together, so what they share is computed once.
+        metafunc.parametrize("name", list(registry.methods()), scope="session")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "last: runs after all other tests")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+@pytest.fixture(scope="session")
+def workers(tmp_path_factory):
+    """Two processes that wait for work, started once and shared by all tests that need them."""
+    from two_processes.pair import Pair
+
+    pair = Pair(tmp_path_factory.mktemp("workers"))
+    yield pair
+    pair.close()

@@ -1,0 +1,114 @@
+"""How the shared tests build, feed and step a method: its own smoke settings, on a smaller network and a toy data set.
+
+Everything here runs in the test process and, unchanged, in the two worker processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import toys
+import torch
+from torch import Tensor, nn
+
+from refimpl import backbones, registry
+from refimpl.data.dataset import Data
+from refimpl.engine import loop
+from refimpl.engine.draws import Draws
+from refimpl.engine.method import Batch, Method, Recipe
+from refimpl.studies.build import build_method, smoke_recipe
+
+BATCH = 16
+EPOCH_STEPS = 3  # of the smoke data at this batch
+
+# The smallest networks of each kind that still have its parts: a tenth of the time of those of a smoke run.
+backbones.OWN.setdefault(
+    "vit_nano",
+    lambda name, field: backbones.TimmEncoder(
+        name, field, model="vit_tiny_patch16_224", depth=2, embed_dim=48, num_heads=2
+    ),
+)
+SMALLER = {"resnet10t": "test_resnet", "resnet18": "test_resnet", "resnet50": "test_resnet", "vit_micro": "vit_nano"}
+
+
+@lru_cache(maxsize=8)
+def toy_data(bands: int = 3) -> Data:
+    return toys.toy(bands)
+
+
+def smoke_data(name: str) -> Data:
+    """The data that the shared tests give to a method."""
+    return toy_data(_natural_bands(registry.find(name).needs))
+
+
+def _natural_bands(needs: tuple[str, ...]) -> int:
+    return 20 if needs[0] in ("spectrum", "patch") else 3
+
+
+def settings(name: str) -> tuple[str, dict, Recipe]:
+    """(backbone, hyper-parameters, recipe) of a method's smoke run with a smaller network and batch."""
+    backbone, hyper, recipe = smoke_recipe(name)
+    backbone = backbone or registry.find(name).backbone
+    return SMALLER.get(backbone, backbone), hyper, recipe.but(batch=BATCH, epochs=2, accumulate=1)
+
+
+def build(name: str, data: Data | None = None, *, seed: int = 0) -> Method:
+    """A fresh method in training mode."""
+    backbone, hyper, _ = settings(name)
+    data = data or smoke_data(name)
+    return build_method(name, data.inputs, backbone=backbone, seed=seed, **hyper).train()
+
+
+def recipe(name: str, **changes) -> Recipe:
+    return settings(name)[2].but(**changes)
+
+
+def start_epoch(method: Method, data: Data, epoch: int = 0, seed: int = 0) -> None:
+    """What the engine does before an epoch's first step."""
+    tools = loop._epoch_tools(method, data, {}, seed, epoch, torch.device("cpu"), contextlib.nullcontext())
+    method.before_epoch(epoch, data, tools)
+    method.train()
+
+
+def first_samples(data: Data, count: int = BATCH) -> Tensor:
+    return torch.as_tensor(np.asarray(data.splits["train"])[:count], dtype=torch.int64)
+
+
+def prepared(method: Method, data: Data, index: Tensor, rows: Tensor | None = None, *, step: int = 0) -> Batch:
+    """The batch that the method's forward pass sees for the samples `index`, whose random numbers are those of `rows`."""
+    draws = Draws(0, step, torch.arange(len(index)) if rows is None else rows)
+    with torch.no_grad():
+        return method.prepare(method.draw(data, index, draws), draws)
+
+
+def losses(method: Method, batch: Batch) -> dict[str, Tensor]:
+    """The loss of every turn on one prepared batch."""
+    return {turn: method(batch, turn).loss for turn in method.turns}
+
+
+def still(method: Method) -> Method:
+    """Switches off dropout and stochastic depth, whose numbers are not bound to samples."""
+    for module in method.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        elif hasattr(module, "drop_prob"):
+            module.drop_prob = 0.0
+    return method
+
+
+def freeze_norms(method: Method) -> Method:
+    """Batch normalisation uses its running statistics from now on, whatever mode the engine sets."""
+    for module in method.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+            module.train = lambda mode=True, module=module: module
+    return method
+
+
+def with_field_values(data: Data, change) -> Data:
+    """The same data with `change(array)` in place of every stored picture or spectrum; places, dates, labels stay."""
+    fields = {name: change(values) if name in data.inputs else values for name, values in data.fields.items()}
+    return replace(data, fields=fields)
