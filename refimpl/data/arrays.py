@@ -26,6 +26,7 @@ from refimpl.data.dataset import FIELDS, Data, DataError, Input, band_moments
 from refimpl.data.files import open_zip
 from refimpl.data.layout import block_splits, draw_subset, make_splits
 from refimpl.data.places import plane
+from refimpl.data.resize import with_size
 from refimpl.data.words import one_line
 
 TILE = 64  # pixels, side of a tile cut from a scene unless --size says otherwise
@@ -36,7 +37,10 @@ _COLOURS = {1: ("grey",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue
 def open_npz(
     path: Path, *, bands: Bands = None, size: int | None = None, seed: int = 0, samples: int | None = None
 ) -> Data:
-    """The data set in an .npz file; arguments as in `refimpl.data.sources.open_path`."""
+    """The data set in an .npz file; arguments as in `refimpl.data.sources.open_path`.
+
+    A hyperspectral cube ignores `size`: its samples are pixels and windows of `WINDOW` pixels round them.
+    """
     arrays = load_arrays(path)
     if {"cube", "endmembers", "abundances"} <= set(arrays):
         data = _unmixing(path.name, arrays, seed)
@@ -44,10 +48,7 @@ def open_npz(
         data = _scene(path.name, arrays, size or TILE, seed)
     else:
         data = _samples(path.name, arrays, seed)
-    side = next(iter(data.inputs.values())).size
-    if size and size != side:
-        raise DataError(f"{path.name}: its samples have {side} pixels and are not resized; leave --size out")
-    data = with_bands(data, bands)
+    data = with_bands(with_size(data, size), bands)
     return _only(data, samples, seed) if samples else data
 
 
@@ -96,20 +97,21 @@ def _unmixing(name: str, arrays: dict, seed: int) -> Data:
     half = WINDOW // 2
     padded = np.pad(cube, ((half, half), (half, half), (0, 0)), mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (WINDOW, WINDOW), axis=(0, 1))
-    # Unmixing is linear in reflectance: no mean is taken away, and one scale for all bands keeps 0 where it is.
-    scale = (float(cube.max()) or 1.0,) * count
+    pixels = np.ascontiguousarray(cube.reshape(-1, count))
+    splits = block_splits(height, width, max(1, min(height, width) // 10), seed)
+    moments = band_moments(pixels, splits["train"])
     materials = tuple(str(n) for n in arrays.get("endmember_names", np.arange(spectra.shape[1])))
     return Data(
         name=name,
         fields={
-            "spectrum": np.ascontiguousarray(cube.reshape(-1, count)),
+            "spectrum": pixels,
             "patch": np.ascontiguousarray(windows.reshape(-1, count, WINDOW, WINDOW)),
         },
         inputs={
-            "spectrum": Input(names, 1, (0.0,) * count, scale),
-            "patch": Input(names, WINDOW, (0.0,) * count, scale),
+            "spectrum": Input(names, 1, *moments),
+            "patch": Input(names, WINDOW, *moments),
         },
-        splits=block_splits(height, width, max(1, min(height, width) // 10), seed),
+        splits=splits,
         truth={
             "endmembers": np.ascontiguousarray(spectra.T),
             "abundances": shares.reshape(-1, spectra.shape[1]).astype(np.float32),

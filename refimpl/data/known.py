@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from refimpl.data.bands import Bands, with_bands
 from refimpl.data.dataset import FIELDS, Data, DataError
 from refimpl.data.eurosat import open_eurosat
 from refimpl.data.sources import check_wishes, open_path
-from refimpl.data.words import did_you_mean
+from refimpl.data.words import did_you_mean, readable_bytes
 
 SAMPLES = 2000  # of a synthetic set unless --samples says otherwise
 SIZE = 64  # pixels, likewise
@@ -111,3 +113,29 @@ def require(data: Data, needs: Iterable[str], who: str = "this method") -> None:
     where = f"data sets that have it: {', '.join(have)}" if have else "no known data set has all it needs"
     how = _HOW_TO_GIVE.get(missing[0], FIELDS.get(missing[0], "not a field of any data set"))
     raise DataError(f"{who} needs {' and '.join(missing)}, which {data.name!r} does not have ({how}); {where}")
+
+
+def describe(data: Data) -> list[tuple[str, str]]:
+    """What there is to know of a data set, as rows (what, value) for a table."""
+    rows = [
+        ("name", data.name + (" (synthetic: simulated, not observed)" if data.synthetic else "")),
+        ("samples", f"{len(data):,}"),
+        ("splits", ", ".join(f"{name} {len(index):,}" for name, index in data.splits.items())),
+    ]
+    for name, values in data.fields.items():
+        shape = " x ".join(str(n) for n in values.shape[1:]) or "one number"
+        kind = str(values.dtype).removeprefix("torch.")
+        rows.append((name, f"{shape} {kind}, {readable_bytes(values.nbytes)}: {FIELDS[name]}"))
+    for name, view in data.inputs.items():
+        bands = ", ".join(view.bands if len(view.bands) <= 16 else (*view.bands[:3], "...", view.bands[-1]))
+        rows.append((f"bands of {name}", f"{len(view.bands)}: {bands}" + (f" ({view.sensor})" if view.sensor else "")))
+    if data.classes:
+        labels = np.asarray(data.fields["label"]) if "label" in data.fields else None
+        counts = [""] * len(data.classes)
+        if labels is not None and labels.ndim == 1:
+            counts = [f" {n:,}" for n in np.bincount(labels, minlength=len(data.classes))]
+        rows.append(("classes", ", ".join(name + count for name, count in zip(data.classes, counts))))
+    if data.truth:
+        rows.append(("truth", ", ".join(sorted(data.truth))))
+    rows.append(("source", data.source or "not stated"))
+    return rows

@@ -18,7 +18,7 @@ from refimpl.data.dataset import FIELDS, Data, DataError, Input, band_moments
 from refimpl.data.files import Files
 from refimpl.data.layout import draw_subset, make_splits, read_layout
 from refimpl.data.places import locations
-from refimpl.data.words import did_you_mean, readable_bytes
+from refimpl.data.words import did_you_mean
 
 
 def open_path(
@@ -154,29 +154,3 @@ def _moments(kept: store.Store, main: str, train: np.ndarray) -> tuple[tuple[flo
         mean, std = band_moments(kept.arrays[main], train)
         store.remember(path, json.dumps([mean, std]).encode())
         return mean, std
-
-
-def describe(data: Data) -> list[tuple[str, str]]:
-    """What there is to know of a data set, as rows (what, value) for a table."""
-    rows = [
-        ("name", data.name + (" (synthetic: simulated, not observed)" if data.synthetic else "")),
-        ("samples", f"{len(data):,}"),
-        ("splits", ", ".join(f"{name} {len(index):,}" for name, index in data.splits.items())),
-    ]
-    for name, values in data.fields.items():
-        shape = " x ".join(str(n) for n in values.shape[1:]) or "one number"
-        kind = str(values.dtype).removeprefix("torch.")
-        rows.append((name, f"{shape} {kind}, {readable_bytes(values.nbytes)}: {FIELDS[name]}"))
-    for name, view in data.inputs.items():
-        bands = ", ".join(view.bands if len(view.bands) <= 16 else (*view.bands[:3], "...", view.bands[-1]))
-        rows.append((f"bands of {name}", f"{len(view.bands)}: {bands}" + (f" ({view.sensor})" if view.sensor else "")))
-    if data.classes:
-        labels = np.asarray(data.fields["label"]) if "label" in data.fields else None
-        counts = [""] * len(data.classes)
-        if labels is not None and labels.ndim == 1:
-            counts = [f" {n:,}" for n in np.bincount(labels, minlength=len(data.classes))]
-        rows.append(("classes", ", ".join(name + count for name, count in zip(data.classes, counts))))
-    if data.truth:
-        rows.append(("truth", ", ".join(sorted(data.truth))))
-    rows.append(("source", data.source or "not stated"))
-    return rows

@@ -66,7 +66,9 @@ def fingerprint(path: Path) -> str:
             try:
                 about = (path / name).stat()
             except OSError as error:
-                raise DataError(f"{path.name}: {name}: cannot be read ({error.strerror}); repair or remove it") from None
+                raise DataError(
+                    f"{path.name}: {name}: cannot be read ({error.strerror}); repair or remove it"
+                ) from None
             h.update(f"{name}\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
         return h.hexdigest()
     about = path.stat()

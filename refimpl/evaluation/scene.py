@@ -34,6 +34,7 @@ from refimpl.evaluation.scores import (
     balanced_score,
     digest,
     pick,
+    require,
     rules,
 )
 from refimpl.evaluation.twin import untrained
@@ -143,15 +144,7 @@ def labelled_splits(data: Data, field: str) -> tuple[dict[str, np.ndarray], dict
 
     Raises EvaluationError when a field or split is missing, or when there is nothing to tell apart.
     """
-    for needed in (field, "label"):
-        if needed not in data.gives:
-            have = ", ".join(sorted(data.gives))
-            raise EvaluationError(f'{data.name}: the protocol "scene" needs the field {needed!r}; it has {have}')
-    for needed in ("train", "test"):
-        if len(data.splits.get(needed, ())) == 0:
-            raise EvaluationError(
-                f'{data.name}: the protocol "scene" needs a split {needed!r}, which is empty or absent'
-            )
+    require(data, "scene", fields=(field, "label"))
     every = data.take("label", torch.arange(len(data))).cpu().long()
     splits = {
         split: rows[every[torch.from_numpy(rows)].numpy() >= 0]
@@ -163,14 +156,12 @@ def labelled_splits(data: Data, field: str) -> tuple[dict[str, np.ndarray], dict
     labels = {split: every[torch.from_numpy(rows)] for split, rows in splits.items()}
     for split in ("train", "test"):
         if len(labels[split].unique()) < 2:
-            raise EvaluationError(
-                f"{data.name}: the {split} split has fewer than two known classes; nothing to tell apart"
-            )
+            raise EvaluationError(f"{data.name}: the {split} split knows fewer than two classes; nothing to tell apart")
     return splits, labels
 
 
 def hold_out(rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sample numbers in two parts: every fifth sample of each class is the second (classes of one stay in the first)."""
+    """Sample numbers in two parts, the second a fifth of each class (none of a class of one)."""
     order = rows[np.argsort(labels[rows], kind="stable")]
     first = np.searchsorted(labels[order], labels[order])  # where each sample's class begins
     second = (np.arange(len(order)) - first) % 5 == 1

@@ -33,8 +33,8 @@ class EvaluationError(ValueError):
 class Score:
     """One number.
 
-    metric: what was measured. value: in `unit`. lower, upper: 95 % interval over test samples, None where the number
-    does not come from test samples. features: whose features, such as "trained" or "band statistics".
+    metric: what was measured. value: in `unit`. lower, upper: 95 % interval over test samples; None where the number
+    does not come from test samples. features: whose, such as "trained", "band statistics" or "VCA + FCLS".
     """
 
     metric: str
@@ -61,6 +61,17 @@ def pick(scores: list[Score], metric: str, features: str = TRAINED) -> float:
             return score.value
     have = ", ".join(sorted({f"{s.metric} of {s.features}" for s in scores})) or "none"
     raise EvaluationError(f"no score {metric!r} of {features!r}; there are: {have}")
+
+
+def require(data: Data, protocol: str, fields: tuple = (), splits: tuple = ("train", "test")) -> None:
+    """Raises EvaluationError, naming the first field or split that a protocol needs and the data do not have."""
+    for name in fields:
+        if name not in data.gives:
+            have = ", ".join(sorted(data.gives))
+            raise EvaluationError(f"{data.name}: the protocol {protocol!r} needs the field {name!r}; it has {have}")
+    for name in splits:
+        if len(data.splits.get(name, ())) == 0:
+            raise EvaluationError(f"{data.name}: the protocol {protocol!r} needs the split {name!r}: absent or empty")
 
 
 def wilson(hits: int, total: int) -> tuple[float, float]:

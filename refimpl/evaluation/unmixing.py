@@ -29,7 +29,7 @@ from refimpl.data.dataset import Data
 from refimpl.engine.method import Method
 from refimpl.evaluation.fcls import fcls
 from refimpl.evaluation.features import Progress, extract, frozen, home
-from refimpl.evaluation.scores import RANDOM, TRAINED, EvaluationError, Score, bootstrap, digest, pick, rules
+from refimpl.evaluation.scores import RANDOM, TRAINED, EvaluationError, Score, bootstrap, digest, pick, require, rules
 from refimpl.evaluation.twin import untrained
 from refimpl.evaluation.vca import vca
 
@@ -81,9 +81,7 @@ def evaluate(
         with frozen(judged):
             corners = judged.endmembers().double().cpu()
         if not torch.isfinite(corners).all():
-            raise EvaluationError(
-                f"endmembers, {name}: NaN or infinity; the weights are broken, look at the loss curve"
-            )
+            raise EvaluationError(f"endmembers, {name}: NaN or infinity; the weights are broken")
         scores += both_scores(name, guess.double().numpy(), corners.numpy(), shares[test], spectra)
 
     tick(f"unmixing, {ORACLE}", 2 / 4)
@@ -117,8 +115,8 @@ def both_scores(
     """
     if corners.shape != spectra.shape:
         raise EvaluationError(
-            f"{name}: {corners.shape[0]} endmembers of {corners.shape[1]} bands, but the truth has {spectra.shape[0]} of "
-            f"{spectra.shape[1]}; build the method with as many"
+            f"{name}: {corners.shape[0]} endmembers of {corners.shape[1]} bands, but the truth has {spectra.shape[0]} "
+            f"of {spectra.shape[1]}; build the method with as many"
         )
     angles = spectral_angles(corners, spectra)
     ours, theirs = linear_sum_assignment(angles)
@@ -172,16 +170,12 @@ def truth_of(data: Data) -> tuple[np.ndarray, np.ndarray]:
         )
     if not data.gives & {"spectrum", "patch"}:
         raise EvaluationError(f'{data.name}: the protocol "unmixing" needs the field "spectrum" or "patch"')
-    for needed in ("train", "test"):
-        if len(data.splits.get(needed, ())) == 0:
-            raise EvaluationError(
-                f'{data.name}: the protocol "unmixing" needs a split {needed!r}, which is empty or absent'
-            )
+    require(data, "unmixing")
     shares, spectra = (np.asarray(data.truth[name], dtype=np.float64) for name in ("abundances", "endmembers"))
     if shares.shape != (len(data), len(spectra)):
         raise EvaluationError(
-            f"{data.name}: true abundances have shape {shares.shape}; {len(data)} samples and {len(spectra)} endmembers "
-            f"make {(len(data), len(spectra))}"
+            f"{data.name}: true abundances have shape {shares.shape}; {len(data)} samples and {len(spectra)} "
+            f"endmembers make {(len(data), len(spectra))}"
         )
     return shares, spectra
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2] / "catalog"
 
 def steps(name: str) -> Path_:
     """The path of a field name: "sources[0].url" -> ("sources", 0, "url")."""
-    return tuple(int(s) if s.isdigit() else s for s in re.findall(r"[^.\[\]]+", name))
+    return tuple(int(s) if s.isdecimal() else s for s in re.findall(r"[^.\[\]]+", name))
 
 
 def dotted(path: Path_) -> str:

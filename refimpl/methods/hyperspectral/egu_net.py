@@ -79,8 +79,32 @@ def pseudo_abundances(pure: np.ndarray, endmembers: np.ndarray) -> np.ndarray:
     return np.where(total > 0, fit / np.where(total > 0, total, 1.0), 1.0 / endmembers.shape[0])
 
 
-def _seed(generator: torch.Generator) -> int:
-    return int(torch.randint(2**62, (), generator=generator))
+def endmember_bundle(
+    spectra: np.ndarray, count: int, block: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Endmembers of the scene and pseudo-pure pixels.
+
+    Args:
+        spectra: (N, C) pixels. count: P. block: pixels in each random subset, at least P; a last, smaller one is not used.
+    Returns:
+        (P, C) from all pixels, and (K, C) with K = P * floor(N / block) from the subsets.
+    Raises:
+        DataError: the scene or a block is too small.
+    """
+    if not count <= block <= len(spectra):
+        raise DataError(
+            f"EGU-Net: blocks of {block} pixels of a scene of {len(spectra)} cannot give {count} endmembers each; "
+            f"choose block between {count} and {len(spectra)}"
+        )
+
+    def corners(pixels: np.ndarray) -> np.ndarray:
+        # P corners need P bands. With fewer there is no one answer, and any pixels serve.
+        return (
+            vca(pixels, count, rng) if 2 <= count <= pixels.shape[1] else pixels[rng.permutation(len(pixels))[:count]]
+        )
+
+    blocks = rng.permutation(len(spectra))[: len(spectra) // block * block].reshape(-1, block)
+    return corners(spectra), np.concatenate([corners(spectra[rows]) for rows in blocks])
 
 
 def decoder(endmembers: int, bands: int) -> nn.Sequential:
@@ -119,13 +143,12 @@ class EGUNet(Method):
         if epoch > 0:
             return
         train = torch.as_tensor(data.splits["train"], dtype=torch.int64)
-        spectra = data.take("spectrum", train).double().cpu()
-        scene = vca(spectra, self.p, _seed(tools.generator))[0]
-        subsets = torch.randperm(len(spectra), generator=tools.generator).split(self.block)
-        subsets = [rows for rows in subsets if len(rows) == self.block]
-        pure = torch.cat([vca(spectra[rows], self.p, _seed(tools.generator))[0] for rows in subsets])
-        y = pseudo_abundances(pure.numpy(), scene.numpy())
-        self.scene, self.pure, self.y = (torch.as_tensor(t).to(self.scale) for t in (scene, pure, y))
+        spectra = data.take("spectrum", train).double().cpu().numpy()
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=tools.generator)))
+        scene, pure = endmember_bundle(spectra, self.p, self.block, rng)
+        found = {"scene": scene, "pure": pure, "y": pseudo_abundances(pure, scene)}
+        for name, values in found.items():
+            self.register_buffer(name, torch.as_tensor(values).to(self.scale))
 
     def prepare(self, batch, draws):
         if len(self.pure) == 0:
