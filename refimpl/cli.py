@@ -1,4 +1,4 @@
-"""The command line: list, show, run, evaluate, data, verify. Torch is imported only by the commands that compute."""
+"""The command line: list, show, run, evaluate, publish, data, verify. Torch is imported only by the commands that compute."""
 
 from __future__ import annotations
 
@@ -108,6 +108,13 @@ def _evaluate(args) -> int:
     return 0
 
 
+def _publish(args) -> int:
+    from refimpl.studies.run import publish
+
+    print(publish(args.run))
+    return 0
+
+
 def _data(args) -> int:
     from refimpl.data import known
 
@@ -173,6 +180,9 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--data", help="a known name or a path (default: what it was trained on)")
     add.add_argument("--device", default="auto")
 
+    add = commands.add_parser("publish", help="put a run's record into the catalog, for a pull request")
+    add.add_argument("run", help="a run folder")
+
     add = commands.add_parser("data", help="the data sets that --data knows, or facts of one")
     add.add_argument("name", nargs="?", help="a known name or a path")
     add.add_argument("--bands")
@@ -188,7 +198,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-COMMANDS = {"list": _list, "show": _show, "run": _run, "evaluate": _evaluate, "data": _data, "verify": _verify}
+COMMANDS = {
+    "list": _list,
+    "show": _show,
+    "run": _run,
+    "evaluate": _evaluate,
+    "publish": _publish,
+    "data": _data,
+    "verify": _verify,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -154,6 +154,12 @@ def _meaning(path: Path) -> str:
     return ast.dump(tree)
 
 
+@lru_cache(maxsize=4096)
+def _reading(path: Path, stamp: int) -> tuple[str, frozenset[str]]:
+    """Meaning and imports of a file as it was at `stamp`; many hashes share the same few modules."""
+    return _meaning(path), frozenset(_imports(path))
+
+
 def code_hash(*modules: str) -> str:
     """Hash of the named modules and of all of refimpl that they import, blind to comments and layout."""
     todo, seen = list(modules), {}
@@ -162,8 +168,8 @@ def code_hash(*modules: str) -> str:
         path = _module_path(module)
         if module in seen or module in _COSMETIC or path is None:
             continue
-        seen[module] = _meaning(path)
-        todo.extend(_imports(path))
+        seen[module], imports = _reading(path, path.stat().st_mtime_ns)
+        todo.extend(imports)
     h = hashlib.sha256()
     for module in sorted(seen):
         h.update(module.encode() + seen[module].encode())

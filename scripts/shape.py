@@ -74,6 +74,8 @@ def _explain(error: ValidationError, source: Source) -> Iterator[Finding]:
         yield Finding(path, f"{name} has none of {listed(options)}", "add at least one", "key")
     elif rule == "type":
         yield Finding(path, *_wrong_type(name, path, limit, value, source))
+    elif rule == "enum" and not isinstance(value, str):
+        return  # its type is told already
     elif rule == "enum":
         yield Finding(path, f"{name} is {show(value)}", suggestion(value, limit, f"it can be {listed(limit)}"))
     elif rule == "const":

@@ -145,8 +145,12 @@ def _decode_picture(raw: bytes, where: str, form: Form, out: np.ndarray) -> None
         if image.width * image.height > MOST_PIXELS:
             raise DataError(f"{where}: {image.width} x {image.height} pixels is a whole scene; cut it into tiles first")
     try:
-        if _mode(image, where) == "RGB" and form.mode == "L":
-            raise DataError(f"{where}: is in colour but the first image is grey; save all in one pixel format")
+        mode = _mode(image, where)
+        if mode != form.mode and (mode, form.mode) != ("L", "RGB"):
+            kinds = {"RGB": "in colour", "L": "8-bit grey", "I;16": "16-bit grey"}
+            raise DataError(
+                f"{where}: is {kinds[mode]} but the first image is {kinds[form.mode]}; save all in one format"
+            )
         if image.mode != form.mode:
             image = image.convert(form.mode)
         if image.size != (form.size, form.size):
@@ -160,9 +164,9 @@ def _decode_picture(raw: bytes, where: str, form: Form, out: np.ndarray) -> None
             )
         # tobytes is four times as fast as numpy's array protocol on small images.
         flat = np.frombuffer(image.tobytes(), dtype=np.dtype(form.dtype).newbyteorder("<"))
+    except DataError:
+        raise
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-        if isinstance(error, DataError):
-            raise
         raise _broken(where, error) from None
     pixels = flat.reshape(form.size, form.size, -1)
     for band, pick in enumerate(form.picks):

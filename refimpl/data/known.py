@@ -7,7 +7,7 @@ named, before anything is computed or downloaded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -35,22 +35,27 @@ class Known:
 
 
 def _synthetic(
-    sensor: str, *, bands: Bands = None, size: int | None = None, seed: int = 0, samples: int | None = None
+    name: str,
+    sensor: str,
+    *,
+    bands: Bands = None,
+    size: int | None = None,
+    seed: int = 0,
+    samples: int | None = None,
 ) -> Data:
-    from refimpl.data import synthetic  # it takes a moment to import, which `eurosat` need not wait for
+    from refimpl.data import synthetic  # not needed by those who open files
 
     data = synthetic.make(sensor=sensor, samples=samples or SAMPLES, size=size or SIZE, seed=seed)
-    return with_bands(data, bands)
+    return replace(with_bands(data, bands), name=name)
 
 
-_MADE = "simulated when it is opened, nothing to download"
+def _simulated(name: str, sensor: str, gives: tuple[str, ...], line: str) -> Known:
+    how = "simulated when it is opened, nothing to download"
+    return Known(name, gives, f"synthetic Earth: {line}", how, partial(_synthetic, name, sensor))
+
+
 _ENTRIES = (
-    *(
-        Known(name, gives, line, _MADE, partial(_synthetic, sensor))
-        for name, sensor, gives, line in (
-            ("synthetic", "rgb", ("image", "location", "date", "label"), "synthetic Earth, true-colour images"),
-        )
-    ),
+    _simulated("synthetic", "rgb", ("image", "location", "date", "label", "landcover"), "true-colour images"),
     Known(
         "eurosat",
         ("image", "label"),

@@ -22,9 +22,7 @@ def with_size(data: Data, size: int | None) -> Data:
         if size is None or values is None or values.shape[-1] in (1, size):
             continue
         if values.shape[-1] != values.shape[-2]:
-            raise DataError(
-                f"{data.name}: {name} is not square {tuple(values.shape[-2:])}; crop it or leave --size out"
-            )
+            raise DataError(f"{data.name}: {name} is not square {tuple(values.shape[-2:])}; leave --size out")
         fields[name] = _resized(np.asarray(values), size, smooth=name in _SMOOTH)
         if name in inputs:
             inputs[name] = replace(inputs[name], size=size)

@@ -7,6 +7,7 @@ Layouts and splits are explained in `refimpl.data.layout`, arrays in `refimpl.da
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -37,7 +38,7 @@ def open_path(
     samples: use only so many, drawn evenly over classes. name: what to call it; default the file's name.
     Raises DataError, one line that names the file and the remedy.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.abspath(Path(path).expanduser()))  # "." has a name then
     check_wishes(size, samples)
     if not path.exists():
         beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -98,6 +98,8 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], facts: 
     write_atomically(folder / f"{step:08d}.safetensors", content)
     note = {"step": step, "sha256": hashlib.sha256(content).hexdigest(), **facts}
     write_atomically(folder / f"{step:08d}.json", json.dumps(note).encode())
+    for torn in folder.glob(".*.part"):  # of a process that was killed while it wrote
+        torn.unlink(missing_ok=True)
     for old in sorted(folder.glob("*.json"))[:-KEEP]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -113,6 +115,6 @@ def newest_checkpoint(folder: Path, say=print) -> tuple[dict, dict[str, Tensor]]
             if hashlib.sha256(content).hexdigest() != facts["sha256"]:
                 raise ValueError("its checksum does not match")
             return facts, load(content)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             say(f"{tensors}: damaged checkpoint passed over ({error}); trying the one before it")
     return None

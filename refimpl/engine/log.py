@@ -22,6 +22,7 @@ class Log:
         self.file, self.quiet, self.warned = None, quiet, False
         if folder is None or not distributed.is_main():
             return
+        folder.mkdir(parents=True, exist_ok=True)
         path = folder / "metrics.jsonl"
         if path.exists():
             lines = [line for line in path.read_text().splitlines() if line.endswith("}")]

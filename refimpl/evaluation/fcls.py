@@ -83,7 +83,13 @@ def _on_free_set(gram: Tensor, fits: Tensor, free: Tensor) -> tuple[Tensor, Tens
     scale = gram.diagonal().mean()  # keeps the row of ones in proportion with G
     system[:, :count, :count] = gram * m[:, :, None] * m[:, None, :] + torch.diag_embed((1 - m) * scale)
     system[:, :count, count] = system[:, count, :count] = m * scale
-    inverse = torch.linalg.inv(system)
+    inverse, system = torch.linalg.inv(system)[which], system[which]
     right = torch.cat([fits * free, scale.expand(len(fits), 1)], 1)
-    solved = torch.bmm(inverse[which], right[:, :, None])[:, :, 0]
+    solved = _times(inverse, right)
+    solved += _times(inverse, right - _times(system, solved))  # gives back the digits that an inverse loses
     return solved[:, :count] * free, solved[:, count] * scale
+
+
+def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """(N, Q, Q) times (N, Q), row by row."""
+    return torch.bmm(matrices, vectors[:, :, None])[:, :, 0]

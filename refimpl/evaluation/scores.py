@@ -51,7 +51,8 @@ class Score:
     def __str__(self) -> str:
         digits = 1 if self.unit == "%" else 4
         interval = "" if self.lower is None else f" [{self.lower:.{digits}f}, {self.upper:.{digits}f}]"
-        return f"{self.features}: {self.metric} {self.value:.{digits}f} {self.unit}{interval}".replace("  ", " ")
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.features}: {self.metric} {self.value:.{digits}f}{unit}{interval}"
 
 
 def pick(scores: list[Score], metric: str, features: str = TRAINED) -> float:

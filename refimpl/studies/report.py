@@ -42,7 +42,7 @@ def _value(score: dict) -> str:
 
 
 def _interval(score: dict) -> str:
-    if score["lower"] is None:
+    if score.get("lower") is None:
         return ""
     return f"{score['lower']:.{_digits(score)}f} to {score['upper']:.{_digits(score)}f}"
 

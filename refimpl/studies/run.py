@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from refimpl.engine.progress import Bar, say
 from refimpl.studies import build, record, report
 from refimpl.studies.saved import load_method, save_method
 
+RESULTS = registry.ROOT.parent / "catalog" / "results"
 ASKED = ("data", "bands", "size", "samples", "smoke")  # options that say which data; kept so that they can be reopened
 
 
@@ -164,8 +166,10 @@ def finish(folder: Path, method, data: Data, config: dict, trained: dict, starte
         "samples": len(data),
         "source": data.source,
     }
-    rows = [score.as_dict() for score in scores]
-    made = record.run_record(config, facts, trained, rows, protocol.fingerprint(method, data), started)
+    rows = [{key: value for key, value in score.as_dict().items() if value is not None} for score in scores]
+    # What was asked for may hold a path of this machine; the record names the data by name and hash.
+    settings = {key: value for key, value in config.items() if key != "asked"}
+    made = record.run_record(settings, facts, trained, rows, protocol.fingerprint(method, data), started)
     write_atomically(folder / "record.json", (json.dumps(made, indent=1) + "\n").encode())
     report.write_report(folder, made, method, data)
     if not quiet:
@@ -198,6 +202,22 @@ def evaluate(run_folder: str | Path, *, data: str | None = None, device: str = "
         target.mkdir(exist_ok=True)
     trained = {key: before[key] for key in ("seconds", "images_per_second", "peak_memory_mb", "curve", "device")}
     return finish(target, method, opened, config, trained, before["started"])
+
+
+def publish(run_folder: str | Path, results: Path = RESULTS) -> Path:
+    """Copies a finished run's record to catalog/results/<method>-<data>-<id>.json, where the site finds it.
+
+    Raises TrainingError where there is no record.
+    """
+    source = Path(run_folder) / "record.json"
+    if not source.exists():
+        raise TrainingError(f"{source}: no record there; name the folder of a finished run")
+    made = json.loads(source.read_text(encoding="utf-8"))
+    name = re.sub(r"[^a-z0-9]+", "_", Path(made["data"]["name"]).stem.lower())
+    target = results / f"{made['method']}-{name}-{made['id']}.json"
+    results.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, source.read_bytes())
+    return target
 
 
 def _folder(options: Options, config: dict, started: str) -> Path:

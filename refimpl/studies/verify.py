@@ -25,9 +25,8 @@ from refimpl.engine.progress import say
 from refimpl.evaluation import PROTOCOLS
 from refimpl.evaluation.scores import RANDOM, TRAINED
 from refimpl.studies import build, record
-from refimpl.studies.run import choose_device
+from refimpl.studies.run import RESULTS, choose_device
 
-RESULTS = registry.ROOT.parent / "catalog" / "results"
 RUNGS = ("runs", "matches", "learns")
 SEEDS = (0, 1, 2)
 

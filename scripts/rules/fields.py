@@ -161,6 +161,15 @@ def source_keys_differ(entry: Entry, context: Context) -> Findings:
 
 
 @rule
+def source_files_exist(entry: Entry, context: Context) -> Findings:
+    for number in range(len(entry.get("sources", list, []))):
+        path = entry.get(f"sources[{number}].path", str)
+        if path is not None and ".." not in path and not (context.catalog.root.resolve().parent / path).is_file():
+            right = "name a file as seen from the repository's root"
+            yield ("sources", number, "path"), f"there is no file {show(path)}", right
+
+
+@rule
 def dates_are_past(entry: Entry, context: Context) -> Findings:
     sources = range(len(entry.get("sources", list, [])))
     for path in [("last_verified",), *(("sources", n, "accessed") for n in sources)]:

@@ -75,9 +75,9 @@ def verified(method: str, records: Iterable[Mapping]) -> list[Rung]:
     mine = sorted((r for r in records if r.get("method") == method), key=lambda r: str(r.get("made", "")), reverse=True)
     found = []
     for name in ("runs", "matches", "learns"):
-        now = registry.rung_hash(method, name)
         tried = [(r, r["rungs"][name]) for r in mine if name in (r.get("rungs") or {})]
         passed = [(r, rung) for r, rung in tried if rung.get("passed")]
+        now = registry.rung_hash(method, name) if passed else ""
         current = [(r, rung) for r, rung in passed if rung.get("code_hash") == now]
         if current or passed:
             record, rung = (current or passed)[0]

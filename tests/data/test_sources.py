@@ -396,6 +396,13 @@ def dangling_link(tmp_path, make):
     return folder, "set: b/9.png: cannot be read (No such file or directory)"
 
 
+def colour_among_grey(tmp_path, make):
+    (tmp_path / "set").mkdir()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "set" / "0.png")
+    (tmp_path / "set" / "1.png").write_bytes(make.png(1))
+    return tmp_path / "set", "set: 1.png: is in colour but the first image is 8-bit grey; save all in one format"
+
+
 def lost_image(tmp_path, make):
     folder = make.class_folders(tmp_path / "set", {"a": 2, "b": 2})
     (folder / "9.png").write_bytes(make.png(9))
@@ -466,8 +473,8 @@ def lonely_pair(tmp_path, make):
 
 FAULTS = [
     broken_jpeg, not_an_image, not_a_tiff, cut_tiff, truncated_zip, flipped_bit, empty_folder, no_images,
-    dangling_link, lost_image, two_sizes, not_square, wrong_suffix, no_such_path, index_with_ghost, index_with_gap,
-    index_with_bad_split, climbing_zip, encrypted_zip, lonely_pair,
+    dangling_link, colour_among_grey, lost_image, two_sizes, not_square, wrong_suffix, no_such_path,
+    index_with_ghost, index_with_gap, index_with_bad_split, climbing_zip, encrypted_zip, lonely_pair,
 ]  # fmt: skip
 
 

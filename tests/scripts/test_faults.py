@@ -80,6 +80,7 @@ CASES = [
     ("name of another", B, "name: Beta", "name: ¦AL PHA", "name 'AL PHA' is also that of 'alpha'", "one entry"),
     ("fidelity", A, "fidelity: simplified\n  difference: One device instead of many.", "fidelity: ¦closest", "difference", "add"),
     ("two sources, one key", A, "  - key: code", "  - key: ¦paper", "two sources have the key 'paper'", "rename"),
+    ("source file", A, "key: code\n    url: https://example.org/alpha", "key: code\n    path: ¦docs/none.md", "there is no file", "root"),
     ("future", A, "last_verified: 2026-01-02", "last_verified: ¦2027-01-02", "in the future", "the day it was done"),
     ("HTML", A, "predicts: the other view", "predicts: ¦the <script>other view", "HTML '<script'", "plain text"),
     ("script link", A, "predicts: the other view", "predicts: ¦'[x](javascript:alert(1))'", "link to 'javascript'", "https"),

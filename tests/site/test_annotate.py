@@ -1,8 +1,6 @@
 import html
 import re
 
-import pytest
-
 from refimpl import registry
 from scripts.site.annotate import annotated, highlighted, rows
 
@@ -65,7 +63,6 @@ def test_highlighting_keeps_every_character():
     assert "\n".join(lines).rstrip("\n") == SOURCE.rstrip("\n")
 
 
-@pytest.mark.parametrize("name", registry.methods())
 def test_every_line_of_every_implementation_is_shown_once(name):
     source = registry.find(name).path.read_text(encoding="utf-8")
     _, found = rows(source)
@@ -79,7 +76,6 @@ def test_every_line_of_every_implementation_is_shown_once(name):
         assert not words or all(w.strip("\"'") in explained or "noqa" in lines[n - 1] for w in words), lines[n - 1]
 
 
-@pytest.mark.parametrize("name", registry.methods())
 def test_every_formula_of_every_implementation_becomes_mathml(name):
     about, shown = annotated(registry.find(name).path.read_text(encoding="utf-8"))
     page = re.sub(r"<pre.*?</pre>|<code>.*?</code>", "", about + shown, flags=re.DOTALL)

@@ -9,8 +9,8 @@ def record(passed=True, made="2026-01-02T10:00:00Z", **hashes):
         "runs": {"passed": passed, "seconds": 3.2, "command": "x", "peak_memory_mb": 10.0},
         "matches": {"passed": passed, "checks": [{"name": "a", "error": 1e-7, "tolerance": 1e-5}]},
         "learns": {
-            "passed": passed, "metric": "k-NN", "unit": "%", "data": "synthetic", "trained": [80, 82], "random": [60, 62],
-            "margin": 20, "required": 5,
+            "passed": passed, "metric": "k-NN", "unit": "%", "data": "synthetic", "trained": [80, 82],
+            "random": [60, 62], "margin": 20, "required": 5,
         },
     }  # fmt: skip
     for name, rung in rungs.items():

@@ -56,7 +56,7 @@ S2 = Optical(
 )  # fmt: skip
 RGB = Optical(
     bands=("B04", "B03", "B02"), centre=(664.6, 559.8, 492.4), width=(31, 36, 66), blur=(1, 1, 1),
-    scale=255 / 0.30, dtype="uint8", about="true-colour image, 8 bits, 10 m pixels", colour_cast=0.05,
+    scale=255 / 0.30, dtype="uint8", about="true-colour image, 8 bits, 10 m pixels", colour_cast=0.04,
 )  # fmt: skip
 
 
@@ -112,8 +112,8 @@ def optical(sensor: Optical, ground: Ground, days: np.ndarray, rng: np.random.Ge
     """
     n, bands = len(days), len(sensor.bands)
     micron = np.array(sensor.centre) / 1000
-    aerosol = 0.04 + rng.gamma(1.5, 0.08, n).clip(max=0.8)
-    exposure = np.exp(rng.normal(0, 0.13, n))
+    aerosol = 0.04 + rng.gamma(1.5, 0.06, n).clip(max=0.8)
+    exposure = np.exp(rng.normal(0, 0.10, n))
     cast = np.exp(rng.normal(0, sensor.colour_cast, (n, bands)))
     shifted = day_of_year(days) + rng.normal(0, 9, n)  # early and late years
     spectra = signatures.seen(sensor.weights(), shifted)  # (N, M, C)
