@@ -44,7 +44,7 @@ format: $(VENV)/.all  ## mend style
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 clean:  ## remove what was built and installed (runs/ stays)
-	rm -rf $(VENV) site docs/generated
+	rm -rf $(VENV) site docs/generated/*
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "make: $(PYTHON) is older than 3.10; name a newer one: make PYTHON=python3.12" >&2; exit 1; }

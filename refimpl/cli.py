@@ -1,4 +1,4 @@
-"""The command line: list, show, run, evaluate, publish, data, verify. Torch is imported only by the commands that compute."""
+"""The command line: list, show, run, evaluate, publish, data, verify. Only commands that compute import torch."""
 
 from __future__ import annotations
 

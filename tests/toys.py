@@ -1,4 +1,4 @@
-"""A toy data set with every field, any number of bands, made in milliseconds: what the shared tests feed to methods.
+"""A toy data set with every field and any number of bands, made in milliseconds.
 
 It has the structure that methods look for and no more: four classes with their own colours and stripes, places on a
 grid where near means alike, dates, a second sensor, changes, mixtures of three endmembers.

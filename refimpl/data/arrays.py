@@ -24,18 +24,25 @@ import numpy as np
 from refimpl.data.bands import BAND_AXIS, Bands, with_bands
 from refimpl.data.dataset import FIELDS, Data, DataError, Input, band_moments
 from refimpl.data.files import open_zip
-from refimpl.data.layout import block_splits, draw_subset, make_splits
+from refimpl.data.layout import SHARES, draw_subset, make_splits
 from refimpl.data.places import plane
 from refimpl.data.resize import with_size
+from refimpl.data.synthetic.hyperspectral import block_splits, patches
 from refimpl.data.words import one_line
 
 TILE = 64  # pixels, side of a tile cut from a scene unless --size says otherwise
-WINDOW = 5  # pixels, side of the window around a pixel of a hyperspectral cube
+WINDOW = 7  # pixels, side of the window around a pixel of a hyperspectral cube
 _COLOURS = {1: ("grey",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "nir")}
 
 
 def open_npz(
-    path: Path, *, bands: Bands = None, size: int | None = None, seed: int = 0, samples: int | None = None
+    path: Path,
+    *,
+    bands: Bands = None,
+    size: int | None = None,
+    seed: int = 0,
+    samples: int | None = None,
+    needs: tuple[str, ...] = (),
 ) -> Data:
     """The data set in an .npz file; arguments as in `refimpl.data.sources.open_path`.
 
@@ -43,7 +50,7 @@ def open_npz(
     """
     arrays = load_arrays(path)
     if {"cube", "endmembers", "abundances"} <= set(arrays):
-        data = _unmixing(path.name, arrays, seed)
+        data = _unmixing(path.name, arrays, seed, needs)
     elif "dates" in arrays and any(name.startswith("top_left") for name in arrays) and _rank(arrays, "images") == 4:
         data = _scene(path.name, arrays, size or TILE, seed)
     else:
@@ -82,7 +89,7 @@ def _rank(arrays: dict, name: str) -> int:
 # -- 1 unmixing --------------------------------------------------------------------------------------------------------
 
 
-def _unmixing(name: str, arrays: dict, seed: int) -> Data:
+def _unmixing(name: str, arrays: dict, seed: int, needs: tuple[str, ...]) -> Data:
     cube, spectra, shares = arrays["cube"], arrays["endmembers"], arrays["abundances"]
     if cube.ndim != 3 or spectra.ndim != 2 or shares.shape != (*cube.shape[:2], spectra.shape[1]):
         raise DataError(
@@ -94,23 +101,20 @@ def _unmixing(name: str, arrays: dict, seed: int) -> Data:
     names = _band_names(arrays, cube.shape[2], name)
     cube, spectra = _keep(cube, name), spectra.astype(np.float32)
     height, width, count = cube.shape
-    half = WINDOW // 2
-    padded = np.pad(cube, ((half, half), (half, half), (0, 0)), mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (WINDOW, WINDOW), axis=(0, 1))
     pixels = np.ascontiguousarray(cube.reshape(-1, count))
-    splits = block_splits(height, width, max(1, min(height, width) // 10), seed)
+    # A method that reads windows must not see pixels of another split in them; one that reads pixels can use them all.
+    splits = block_splits(height, width, SHARES, WINDOW // 2 if "patch" in needs else 0, seed)
+    if min(map(len, splits.values())) == 0:
+        raise DataError(f"{name}: {height} x {width} pixels are too few to part windows of {WINDOW}; use a larger cube")
     moments = band_moments(pixels, splits["train"])
     materials = tuple(str(n) for n in arrays.get("endmember_names", np.arange(spectra.shape[1])))
+    fields, inputs = {"spectrum": pixels}, {"spectrum": Input(names, 1, *moments)}
+    if not needs or "patch" in needs:  # windows take `WINDOW` squared times the memory of the cube
+        fields["patch"], inputs["patch"] = patches(cube, WINDOW), Input(names, WINDOW, *moments)
     return Data(
         name=name,
-        fields={
-            "spectrum": pixels,
-            "patch": np.ascontiguousarray(windows.reshape(-1, count, WINDOW, WINDOW)),
-        },
-        inputs={
-            "spectrum": Input(names, 1, *moments),
-            "patch": Input(names, WINDOW, *moments),
-        },
+        fields=fields,
+        inputs=inputs,
         splits=splits,
         truth={
             "endmembers": np.ascontiguousarray(spectra.T),
@@ -130,10 +134,8 @@ def _scene(name: str, arrays: dict, size: int, seed: int) -> Data:
     if len(days) != times:
         raise DataError(f"{name}: {times} images but {len(days)} dates; give one date per image")
     rows, columns = height // size, width // size
-    if rows * columns < 4:
-        raise DataError(
-            f"{name}: {height} x {width} pixels hold fewer than four tiles of {size}; choose a smaller --size"
-        )
+    if min(rows, columns) < 3:
+        raise DataError(f"{name}: {height} x {width} pixels hold no 3 x 3 tiles of {size}; choose a smaller --size")
     names = _band_names(arrays, count, name)
     # (T, rows, size, columns, size, C) -> (rows, columns, T, C, size, size) -> (N, T, C, size, size)
     cut = images[:, : rows * size, : columns * size].reshape(times, rows, size, columns, size, count)
@@ -144,7 +146,7 @@ def _scene(name: str, arrays: dict, size: int, seed: int) -> Data:
     corner = next(array for key, array in arrays.items() if key.startswith("top_left")).reshape(-1, 2).mean(0)
     pixel = float(arrays.get("pixel_size_m", 1.0))
     centre = np.stack([number % columns + 0.5, -(number // columns + 0.5)], axis=1) * size * pixel
-    splits = block_splits(rows, columns, max(1, min(rows, columns) // 4), seed)
+    splits = block_splits(rows, columns, SHARES, 0, seed)
     view = Input(names, size, *band_moments(series[number, turn], splits["train"]))
     return Data(
         name=name,

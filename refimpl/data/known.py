@@ -13,14 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
+from refimpl.data import synthetic
 from refimpl.data.bands import Bands, with_bands
 from refimpl.data.dataset import FIELDS, Data, DataError
 from refimpl.data.eurosat import open_eurosat
 from refimpl.data.sources import check_wishes, open_path
 from refimpl.data.words import did_you_mean, readable_bytes
 
-SAMPLES = 2000  # of a synthetic set unless --samples says otherwise
-SIZE = 64  # pixels, likewise
+SIZE = 64  # pixels of a synthetic image unless --size says otherwise
+
+
+# Simulated whenever the sensor can; all else only when it is needed.
+_USUAL = ("image", "location", "date", "label", "spectrum", "video", "depth")
 
 
 @dataclass(frozen=True)
@@ -34,41 +38,44 @@ class Known:
     open: Callable[..., Data]
 
 
-def _synthetic(
-    name: str,
-    sensor: str,
-    *,
-    bands: Bands = None,
-    size: int | None = None,
-    seed: int = 0,
-    samples: int | None = None,
-) -> Data:
-    from refimpl.data import synthetic  # not needed by those who open files
-
-    data = synthetic.make(sensor=sensor, samples=samples or SAMPLES, size=size or SIZE, seed=seed)
+def _synthetic(name: str, sensor: str, *, bands, size, seed, samples, needs) -> Data:
+    gives = synthetic.gives(sensor)
+    fields = tuple(field for field in FIELDS if field in gives and (field in _USUAL or field in needs))
+    data = synthetic.make(sensor, samples, size or SIZE, seed, fields)
     return replace(with_bands(data, bands), name=name)
 
 
-def _simulated(name: str, sensor: str, gives: tuple[str, ...], line: str) -> Known:
-    how = "simulated when it is opened, nothing to download"
-    return Known(name, gives, f"synthetic Earth: {line}", how, partial(_synthetic, name, sensor))
+def _eurosat(version: str, *, needs, **wishes) -> Data:
+    return open_eurosat(version, **wishes)  # it gives all it has, whatever is needed
 
 
+def _simulated(name: str, sensor: str) -> Known:
+    return Known(
+        name,
+        synthetic.gives(sensor),
+        f"synthetic Earth: {synthetic.sensors_available()[sensor]}",
+        "simulated when it is opened, nothing to download",
+        partial(_synthetic, name, sensor),
+    )
+
+
+# The first set that gives what a method needs is the one it runs on unless --data says otherwise.
 _ENTRIES = (
-    _simulated("synthetic", "rgb", ("image", "location", "date", "label", "landcover"), "true-colour images"),
+    _simulated("synthetic", "rgb"),
+    *(_simulated(f"synthetic-{sensor}", sensor) for sensor in synthetic.sensors_available() if sensor != "rgb"),
     Known(
         "eurosat",
         ("image", "label"),
         "27,000 Sentinel-2 RGB images of 64 px in 10 land-use classes",
         "95 MB from Zenodo record 7711810",
-        partial(open_eurosat, "rgb"),
+        partial(_eurosat, "rgb"),
     ),
     Known(
         "eurosat-ms",
         ("image", "label", "location"),
         "the same places in all 13 Sentinel-2 bands, with coordinates",
         "2.1 GB from Zenodo record 7711810; needs the extra 'geo'",
-        partial(open_eurosat, "ms"),
+        partial(_eurosat, "ms"),
     ),
 )
 KNOWN = {known.name: known for known in _ENTRIES}
@@ -84,14 +91,22 @@ _HOW_TO_GIVE = {
 
 
 def open_data(
-    spec: str, *, bands: Bands = None, size: int | None = None, seed: int = 0, samples: int | None = None
+    spec: str,
+    *,
+    bands: Bands = None,
+    size: int | None = None,
+    seed: int = 0,
+    samples: int | None = None,
+    needs: Iterable[str] = (),
 ) -> Data:
     """The data set called `spec`, or at the path `spec`; other arguments as in `refimpl.data.sources.open_path`.
 
+    needs: fields that a method needs. A synthetic set simulates these besides the usual ones of its sensor; without
+    them it leaves the costly ones (a second sensor, series, pairs) out, although it could give them.
     Raises DataError with the nearest names when there is neither.
     """
     check_wishes(size, samples)
-    wishes = {"bands": bands, "size": size, "seed": seed, "samples": samples}
+    wishes = {"bands": bands, "size": size, "seed": seed, "samples": samples, "needs": tuple(needs)}
     if spec in KNOWN:
         return KNOWN[spec].open(**wishes)
     if Path(spec).expanduser().exists() or "/" in spec or "\\" in spec or Path(spec).suffix in (".zip", ".npz"):

@@ -180,19 +180,6 @@ def _deal(groups: np.ndarray, shares: tuple[float, float, float], seed: int) -> 
     return [np.sort(np.concatenate(part)) if part else np.zeros(0, int) for part in parts]
 
 
-def block_splits(rows: int, columns: int, block: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Splits of the cells of a rows x columns grid cut from one scene, numbered row by row.
-
-    Whole blocks of block x block cells are dealt 60 / 15 / 25 %, because neighbouring cells are nearly the same and
-    would leak from train to test if they were dealt one by one.
-    """
-    across = -(-columns // block)
-    y, x = np.divmod(np.arange(rows * columns), columns)
-    block_of = (y // block) * across + x // block
-    parts = _deal(np.zeros(block_of.max() + 1), tuple(SHARES.values()), seed)
-    return {name: np.flatnonzero(np.isin(block_of, part)) for name, part in zip(SHARES, parts)}
-
-
 def draw_subset(count: int, wanted: int, groups: np.ndarray | None, seed: int) -> np.ndarray:
     """`wanted` of `count` sample numbers, sorted: a seeded draw that keeps the shares of the groups."""
     if wanted >= count:

@@ -29,13 +29,14 @@ def open_path(
     size: int | None = None,
     seed: int = 0,
     samples: int | None = None,
-    name: str | None = None,
+    needs: tuple[str, ...] = (),
 ) -> Data:
     """The data set at `path`.
 
     bands: which to keep, names or numbers from 1 ("B04,B03,B02" or "4,3,2"). size: pixels that every image is brought
     to (centre square, then resized); for an .npz scene the side of a tile. seed: of the split when the set brings none.
-    samples: use only so many, drawn evenly over classes. name: what to call it; default the file's name.
+    samples: use only so many, drawn evenly over classes. needs: fields that will be used, to leave out costly others;
+    () for all.
     Raises DataError, one line that names the file and the remedy.
     """
     path = Path(os.path.abspath(Path(path).expanduser()))  # "." has a name then
@@ -45,15 +46,11 @@ def open_path(
         hint = did_you_mean(path.name, beside, otherwise="check the path")
         raise DataError(f"{path}: no such file or folder{hint}")
     if path.suffix.lower() == ".npz":
-        data = open_npz(path, bands=bands, size=size, seed=seed, samples=samples)
-    elif path.is_dir() or path.suffix.lower() == ".zip":
-        data = _open_images(path, bands, size, seed, samples)
-    else:
-        kind = path.suffix or "a file without a suffix"
-        raise DataError(f"{path.name}: {kind} is not read; pass a folder of images, a .zip of those, or an .npz")
-    if name:
-        data.name = name
-    return data
+        return open_npz(path, bands=bands, size=size, seed=seed, samples=samples, needs=needs)
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return _open_images(path, bands, size, seed, samples)
+    kind = path.suffix or "a file without a suffix"
+    raise DataError(f"{path.name}: {kind} is not read; pass a folder of images, a .zip of those, or an .npz")
 
 
 def check_wishes(size: int | None, samples: int | None) -> None:

@@ -12,8 +12,8 @@ smallest sum of spectral angles (Hungarian method; H. W. Kuhn, Naval Research Lo
 - mean spectral angle between matched endmembers, in radians. An angle does not see brightness, so true endmembers that
   were each scaled to a peak of 1, as those of the Samson scene are, judge as well as unscaled ones.
 
-Beside it stand FCLS with the true endmembers (hardly to be beaten), VCA + FCLS (the number to beat, mean of 10
-seeds) and the same network untrained. Truth and test pixels are used by nothing but the scores; VCA looks for
+Beside it stand FCLS with the true endmembers (a lower bound where pixels are linear mixtures of equal brightness, as
+real ones are not quite), VCA + FCLS (the number to beat, mean of 10 seeds) and the same network untrained. Truth and test pixels are used by nothing but the scores; VCA looks for
 endmembers in the training split.
 """
 
@@ -57,7 +57,7 @@ def evaluate(
     Args:
         method: nothing of it changes.
         data: has the method's first field, "spectrum" or "patch", the splits "train" and "test", and truth
-            {"endmembers": (P, C), "abundances": (N, P)}.
+            {"endmembers": (P, C), "abundance" (or "abundances"): (N, P)}.
         fresh: makes an untrained method of the same architecture.
         seed: of the untrained twin's weights, and the first of the seeds of VCA.
         device: where to compute; default: where the method is. If given, the method is moved there.
@@ -163,15 +163,16 @@ def pixel_spectra(data: Data) -> np.ndarray:
 
 def truth_of(data: Data) -> tuple[np.ndarray, np.ndarray]:
     """True abundances (N, P) and endmembers (P, C), float64. Raises EvaluationError when data cannot judge unmixing."""
-    if not {"endmembers", "abundances"} <= set(data.truth):
+    abundance = next((data.truth[name] for name in ("abundance", "abundances") if name in data.truth), None)
+    if abundance is None or "endmembers" not in data.truth:
         have = ", ".join(sorted(data.truth)) or "none"
         raise EvaluationError(
-            f'{data.name}: the protocol "unmixing" needs the truth "endmembers" and "abundances"; it has {have}'
+            f"{data.name}: the protocol 'unmixing' needs the truth 'endmembers' and 'abundance'; it has {have}"
         )
     if not data.gives & {"spectrum", "patch"}:
-        raise EvaluationError(f'{data.name}: the protocol "unmixing" needs the field "spectrum" or "patch"')
+        raise EvaluationError(f"{data.name}: the protocol 'unmixing' needs the field 'spectrum' or 'patch'")
     require(data, "unmixing")
-    shares, spectra = (np.asarray(data.truth[name], dtype=np.float64) for name in ("abundances", "endmembers"))
+    shares, spectra = np.asarray(abundance, dtype=np.float64), np.asarray(data.truth["endmembers"], dtype=np.float64)
     if shares.shape != (len(data), len(spectra)):
         raise EvaluationError(
             f"{data.name}: true abundances have shape {shares.shape}; {len(data)} samples and {len(spectra)} "

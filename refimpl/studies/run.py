@@ -82,7 +82,7 @@ def open_for(options: Options) -> Data:
     size, samples = options.size, options.samples
     if options.smoke:
         size, samples = size or build.SMOKE_SIZE, samples or build.SMOKE_SAMPLES
-    data = known.open_data(spec, bands=options.bands, size=size, seed=options.seed, samples=samples)
+    data = known.open_data(spec, bands=options.bands, size=size, seed=options.seed, samples=samples, needs=needs)
     known.require(data, needs, options.method)
     return data
 

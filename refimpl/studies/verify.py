@@ -103,7 +103,7 @@ def learns(name: str, device: torch.device, seeds: tuple[int, ...] = SEEDS) -> d
     spec = next(n for n in known.matching(entry.needs) if n.startswith("synthetic"))
     outcome: dict[str, list[float]] = {}
     for seed in seeds:
-        data = known.open_data(spec, size=size, samples=samples, seed=seed)
+        data = known.open_data(spec, size=size, samples=samples, seed=seed, needs=entry.needs)
 
         def make(seed: int, data=data):
             return build.build_method(name, data.inputs, backbone=backbone, seed=seed, **hyper)

@@ -30,8 +30,8 @@ def ladder_list(rungs: Iterable[Rung], here: str) -> str:
         record = f' <a href="{html(relative(here, record_page(rung.record)))}">record</a>' if rung.record else ""
         date = f" <time>{html(rung.date)}</time>" if rung.date else ""
         items.append(
-            f'<li class="{rung.state}"><b>{rung.name}</b>'
-            f'<span class="state">{STATES[rung.state]}</span>'
+            f'<li class="{rung.state}"><b>{rung.name}</b> '
+            f'<span class="state">{STATES[rung.state]}</span> '
             f'<span class="detail">{html(rung.detail)}{date}{record}</span></li>'
         )
     meaning = f'<a href="{relative(here, "verification/")}">What the rungs mean</a>'
@@ -48,7 +48,7 @@ def ladder_pips(rungs: list[Rung]) -> str:
 
 def command_box(command: str) -> str:
     """A command with its copy button (which the page's script shows; without it the text can be selected)."""
-    return f'<div class="cmd"><code>{html(command)}</code><button type="button" class="copy">Copy</button></div>'
+    return f'<div class="cmd"><code>{html(command)}</code> <button type="button" class="copy">Copy</button></div>'
 
 
 def copy_block(text: str) -> str:
@@ -64,18 +64,23 @@ def entry_link(entry: Entry, here: str) -> str:
 
 
 def table(rows: Iterable[tuple[str, str]], css: str = "facts") -> str:
-    """Two columns: a heading and HTML."""
-    body = "".join(f"<tr><th>{html(name)}</th><td>{cell}</td></tr>" for name, cell in rows)
+    """Two columns: a heading and HTML. The spaces between cells keep their words apart in the search index."""
+    body = "".join(f"<tr><th>{html(name)}</th> <td>{cell}</td></tr>\n" for name, cell in rows)
     return f'<div class="scroll"><table class="{css}"><tbody>{body}</tbody></table></div>'
 
 
-def columns(head: Iterable[str], rows: Iterable[Iterable[str]], css: str = "") -> str:
+def columns(head: Iterable[str], rows: Iterable[Iterable[str]], css: str = "plain") -> str:
     """A table with a heading row. head: text; rows: HTML, each row's first cell its heading. Empty without rows."""
     body = "".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>' for first, *rest in rows
+        f'<tr><th scope="row">{first}</th>{"".join(f" <td>{cell}</td>" for cell in rest)}</tr>\n'
+        for first, *rest in rows
     )
     if not body:
         return ""
-    top = "".join(f'<th scope="col">{html(name)}</th>' for name in head)
-    attribute = f' class="{css}"' if css else ""
-    return f'<div class="scroll"><table{attribute}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    top = "".join(f'<th scope="col">{html(name)}</th> ' for name in head)
+    return f'<div class="scroll"><table class="{css}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def worth_grouping(count: int, groups: int) -> bool:
+    """Whether headings help a listing: over one or two cards each they would only scatter them."""
+    return count >= 3 * groups > 3

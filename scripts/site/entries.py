@@ -257,6 +257,7 @@ def page(site: Site, entry: Entry) -> str:
             title=entry.name,
             description=shorten(data.get("summary") or f"{SINGULAR[entry.kind]} {entry.name}"),
             hide=["navigation"],
+            search={"boost": 2},
         ),
         raw(head),
         f"# {markdown(entry.name)}\n",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refimpl import registry
 from scripts.site.annotate import annotated
-from scripts.site.blocks import command_box, entry_link, ladder_list, ladder_pips, raw, table
+from scripts.site.blocks import command_box, entry_link, ladder_list, ladder_pips, raw, table, worth_grouping
 from scripts.site.links import implementation_page, relative
 from scripts.site.model import Site
 from scripts.site.results import newest, run_blocks
@@ -66,28 +66,32 @@ def _path(implementation: registry.Entry) -> str:
     return f"refimpl/methods/{implementation.family}/{implementation.path.name}"
 
 
+def _card(site: Site, implementation: registry.Entry, here: str, family: bool) -> str:
+    name, subtitle = title(implementation)
+    address = html(relative(here, implementation_page(implementation.name)))
+    chips = [implementation.family] if family else []
+    chips += [f"{implementation.lines} lines", *implementation.needs]
+    meta = "".join(f"<span>{html(label(chip))}</span>" for chip in chips)
+    return (
+        f'<li class="card"><h3><a href="{address}">{html(name)}</a></h3><p>{html(subtitle)}</p>'
+        f'<p class="meta">{meta}{ladder_pips(site.method_ladder(implementation.name))}</p></li>'
+    )
+
+
 def index(site: Site) -> str:
-    """The list of all implementations, by family."""
-    here = "implementations/"
+    """The list of all implementations, by family where that helps."""
+    here, found = "implementations/", list(site.implementations.values())
+    families = list(dict.fromkeys(sorted(i.family for i in found)))
+    grouped = worth_grouping(len(found), len(families))
     parts = [
         front_matter(title="Implementations", description="Every reference implementation with its annotated source."),
         "# Implementations\n",
         "One paper, one file, readable beside the paper. Each runs with one command, and its page shows its source",
         "with the explanations beside the code.\n",
     ]
-    for family in dict.fromkeys(i.family for i in site.implementations.values()):
-        parts.append(f"## {markdown(label(family).capitalize())}\n")
-        cards = []
-        for implementation in (i for i in site.implementations.values() if i.family == family):
-            name, subtitle = title(implementation)
-            address = html(relative(here, implementation_page(implementation.name)))
-            cards.append(
-                f'<li class="card"><h3><a href="{address}">{html(name)}</a></h3><p>{html(subtitle)}</p>'
-                f'<p class="meta"><span>{implementation.lines} lines</span>'
-                f"<span>{html(', '.join(label(n) for n in implementation.needs))}</span>"
-                f"{ladder_pips(site.method_ladder(implementation.name))}</p></li>"
-            )
-        parts.append(raw(f'<ul class="cards" data-search-exclude>{"".join(cards)}</ul>'))
-    if not site.implementations:
-        parts.append("There is none yet.\n")
+    for family in families if grouped else [None]:
+        if family:
+            parts.append(f"## {markdown(label(family).capitalize())}\n")
+        cards = "".join(_card(site, i, here, family=not grouped) for i in found if family in (None, i.family))
+        parts.append(raw(f'<ul class="cards" data-search-exclude>{cards}</ul>'))
     return "\n".join(parts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import mean
 
 from refimpl import registry
 
@@ -44,11 +45,6 @@ def _number(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, (int, float)) else str(value)
 
 
-def _interval(values: list[float]) -> str:
-    mean = sum(values) / len(values)
-    return _number(round(mean, 3)) if len(values) == 1 else f"{mean:.3g} (mean of {len(values)} seeds)"
-
-
 def describe(name: str, rung: Mapping, device: str = "") -> str:
     """What a record says about one rung, in one line."""
     on = f" on {device}" if device else ""
@@ -62,10 +58,11 @@ def describe(name: str, rung: Mapping, device: str = "") -> str:
         return f"{len(checks)} {plural}" + (f", largest error {_number(worst)}" if worst is not None else "")
     trained, random = rung.get("trained") or [], rung.get("random") or []
     if name == "learns" and trained and random:
-        unit = f" {rung['unit']}" if rung.get("unit") else ""
+        unit = "" if rung.get("unit") in (None, "1") else f" {rung['unit']}"
+        seeds = f" (means of {len(trained)} seeds)" if len(trained) > 1 else ""
         return (
-            f"{rung.get('metric', 'score')} {_interval(trained)}{unit} against {_interval(random)}{unit} at random"
-            f" initialisation, on {rung.get('data', 'embedded data')}"
+            f"{rung.get('metric', 'score')} {mean(trained):.3g}{unit} against {mean(random):.3g}{unit} at random"
+            f" initialisation{seeds}, on {rung.get('data', 'embedded data')}"
         )
     return ""
 

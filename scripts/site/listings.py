@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.catalog import Entry
-from scripts.site.blocks import ladder_pips, raw
+from scripts.site.blocks import ladder_pips, raw, worth_grouping
 from scripts.site.links import FOLDERS, SINGULAR, TITLES, entry_page, implementation_page, relative
 from scripts.site.model import Site
 from scripts.site.text import front_matter, html, markdown, shorten, slug
@@ -53,7 +53,7 @@ def listing(site: Site, kind: str) -> str:
         return challenges(site)
     here, entries = FOLDERS[kind] + "/", site.of_kind(kind)
     groups = {site.family(e) for e in entries}
-    grouped = len(entries) >= 3 * len(groups) > 3  # headings over one or two cards each would only scatter them
+    grouped = worth_grouping(len(entries), len(groups))
     parts = _head(kind, len(entries), toc=grouped)
     if not grouped:
         cards = "".join(_card(site, e, here, family=len(groups) > 1) for e in entries)

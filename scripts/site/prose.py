@@ -21,7 +21,7 @@ _INLINE = re.compile(
     r"|\*\*(?P<strong>[^\s*](?:[^*]*[^\s*])?)\*\*"
     r"|(?<![\w*])\*(?P<em>[^\s*](?:[^*\n]*[^\s*])?)\*(?![\w*])"
     r"|arXiv[: ]\s*(?P<arxiv>\d{4}\.\d{4,5})"
-    r"|doi:\s?(?P<doi>10\.\d{4,9}/[^\s)\],;]*[^\s)\],;.])",
+    r"|(?:doi|DOI):?\s?(?P<doi>10\.\d{4,9}/[^\s)\],;]*[^\s)\],;.])",
     re.DOTALL,
 )
 _SECTION = re.compile(

@@ -53,8 +53,8 @@ def curve(points: list, width: int = 260, height: int = 72, most: int = 40) -> s
     )
     words = f"loss {ys[0]:.3g} at step {xs[0]:.0f}, {ys[-1]:.3g} at step {xs[-1]:.0f}"
     return (
-        f'<figure class="curve"><svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" aria-hidden="true">'
-        f'<polyline points="{drawn}"/></svg><figcaption>{html(words)}</figcaption></figure>'
+        f'<figure class="curve"><svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'aria-hidden="true"><polyline points="{drawn}"/></svg><figcaption>{html(words)}</figcaption></figure>'
     )
 
 

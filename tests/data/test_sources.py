@@ -14,7 +14,7 @@ from PIL import Image
 
 from refimpl.data import files as files_module
 from refimpl.data.dataset import DataError
-from refimpl.data.layout import block_splits, draw_subset, make_splits
+from refimpl.data.layout import draw_subset, make_splits
 from refimpl.data.sources import open_path
 
 # -- layouts and splits ------------------------------------------------------------------------------------------------
@@ -96,16 +96,6 @@ def test_samples_at_one_place_stay_in_one_split():
     assert not places[0] & places[1]
     assert not places[0] & places[2]
     assert not places[1] & places[2]
-
-
-def test_block_splits_deal_whole_blocks():
-    splits = block_splits(9, 12, 3, seed=0)
-    where = np.empty(108, object)
-    for name, index in splits.items():
-        where[index] = name
-    blocks = where.reshape(3, 3, 4, 3).transpose(0, 2, 1, 3).reshape(12, 9)
-    assert all(len(set(block)) == 1 for block in blocks)
-    assert {name: len(index) // 9 for name, index in splits.items()} == {"train": 7, "val": 2, "test": 3}
 
 
 def test_a_subset_keeps_the_shares_of_its_groups():
@@ -257,7 +247,7 @@ def test_arrays_named_as_fields(tmp_path):
 
 
 def test_one_place_over_time_is_cut_into_tiles(tmp_path):
-    scene = np.random.default_rng(0).integers(0, 255, (3, 40, 56, 4), dtype=np.uint8)
+    scene = np.random.default_rng(0).integers(0, 255, (3, 50, 70, 4), dtype=np.uint8)
     np.savez(
         tmp_path / "s.npz",
         images=scene,
@@ -266,11 +256,11 @@ def test_one_place_over_time_is_cut_into_tiles(tmp_path):
         pixel_size_m=np.float32(5),
     )
     data = open_path(tmp_path / "s.npz", size=16)
-    assert data.fields["series"].shape == (6, 3, 4, 16, 16)
-    assert np.array_equal(data.fields["series"][4, 2], scene[2, 16:32, 16:32].transpose(2, 0, 1))
-    assert np.array_equal(data.fields["image"][4], data.fields["series"][4, 1])
-    assert data.fields["date"][4] == data.fields["dates"][4, 1] == 18_263
-    assert data.fields["location"][4].tolist() == [1000 + 24 * 5, 9000 - 24 * 5]
+    assert data.fields["series"].shape == (12, 3, 4, 16, 16)
+    assert np.array_equal(data.fields["series"][5, 2], scene[2, 16:32, 16:32].transpose(2, 0, 1))
+    assert np.array_equal(data.fields["image"][5], data.fields["series"][5, 2])
+    assert data.fields["date"][5] == data.fields["dates"][5, 2] == 18_265
+    assert data.fields["location"][5].tolist() == [1000 + 24 * 5, 9000 - 24 * 5]
     assert data.inputs["image"].bands == ("red", "green", "blue", "nir")
 
 
@@ -288,17 +278,23 @@ def test_images_in_memory_are_brought_to_size(tmp_path):
 
 def test_an_unmixing_cube_gives_pixels_windows_and_truth(tmp_path):
     rng = np.random.default_rng(0)
-    spectra, shares = rng.random((6, 3)), rng.dirichlet(np.ones(3), (10, 12))
+    spectra, shares = rng.random((6, 3)), rng.dirichlet(np.ones(3), (60, 61))
     cube = (shares @ spectra.T * 1000).astype(np.uint16)
     np.savez(tmp_path / "s.npz", cube=cube, endmembers=spectra, abundances=shares, endmember_names=["a", "b", "c"])
     data = open_path(tmp_path / "s.npz")
-    assert data.fields["spectrum"].shape == (120, 6)
-    assert np.array_equal(data.fields["spectrum"].reshape(10, 12, 6), cube)
-    assert np.array_equal(data.fields["patch"][:, :, 2, 2], data.fields["spectrum"])
+    assert data.fields["spectrum"].shape == (3660, 6)
+    assert np.array_equal(data.fields["spectrum"].reshape(60, 61, 6), cube)
+    assert np.array_equal(data.fields["patch"][:, :, 3, 3], data.fields["spectrum"])
     train = cube.reshape(-1, 6)[data.splits["train"]]
-    assert data.inputs["patch"].mean == data.inputs["spectrum"].mean == pytest.approx(train.mean(0))
+    assert data.inputs["patch"].mean == data.inputs["spectrum"].mean == pytest.approx(train.mean(0), rel=0.02)
     assert data.truth["endmembers"].shape == (3, 6)
-    assert np.allclose(data.truth["abundances"].reshape(10, 12, 3), shares)
+    assert np.allclose(data.truth["abundances"].reshape(60, 61, 3), shares)
+    assert open_path(tmp_path / "s.npz", needs=("spectrum",)).gives == {"spectrum"}
+    apart = open_path(tmp_path / "s.npz", needs=("patch",)).splits
+    column = {name: index % 61 for name, index in apart.items()}
+    row = {name: index // 61 for name, index in apart.items()}
+    across = np.abs(row["train"][:, None] - row["test"]), np.abs(column["train"][:, None] - column["test"])
+    assert np.maximum(*across).min() == 7  # the windows of train and test touch and do not overlap
     part = open_path(tmp_path / "s.npz", samples=30, bands="2,4")
     assert part.truth["abundances"].shape == (30, 3)
     assert part.truth["endmembers"].shape == (3, 2)

@@ -55,7 +55,7 @@ def test_vectors_are_not_decayed(kind):
 
 
 def test_unknown_optimiser_names_the_known():
-    with pytest.raises(ValueError, match="lion.*adamw, adam, sgd"):
+    with pytest.raises(ValueError, match=r"lion.*adamw, adam, sgd"):
         build_optimiser(nn.Linear(2, 2).named_parameters(), RECIPE.but(optimiser="lion"))
 
 

@@ -80,7 +80,7 @@ def test_a_low_temperature_asks_the_nearest_only_and_does_not_overflow():
 
 
 def test_fewer_training_samples_than_k_and_zero_features():
-    train, labels, test, classes = toy(n=3)
+    train, _, test, _ = toy(n=3)
     assert neighbours(train, test, 20)[0].shape == (25, 3)
     similarity, _ = neighbours(torch.zeros(4, 6), test, 2)
     assert torch.equal(similarity, torch.zeros(25, 2))

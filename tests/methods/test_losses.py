@@ -55,8 +55,8 @@ def test_permuting_the_batch_leaves_the_loss(name):
         assert found[1][turn] == pytest.approx(loss, rel=PERMUTED, abs=PERMUTED), turn
 
 
-def test_same_draws_same_loss_other_draws_other_batch(name, started):
-    """A batch is a function of (data, seed, step, rows); a method without randomness may give one batch for all steps."""
+def test_same_draws_same_batch(name, started):
+    """A prepared batch is a function of (data, seed, step, rows) and holds nothing that asks for a gradient."""
     method, data = started
     index = smoke.first_samples(data)
     one, same = (smoke.prepared(method, data, index) for _ in range(2))

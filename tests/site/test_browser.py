@@ -67,7 +67,7 @@ def test_search_an_alias_open_the_entry_copy_its_command(browser, address):
     page.goto(address + "/")
     assert "every entry" in page.locator("h1").inner_text()
     page.keyboard.press("/")
-    page.locator(".md-search__input").fill(alias)
+    page.locator(".md-search__input").press_sequentially(alias)  # the search listens to keys, as a visitor presses them
     result = page.locator(f'.md-search-result__link[href*="/frameworks/{entry.id}/"]').first
     result.wait_for(timeout=15_000)
     result.click()

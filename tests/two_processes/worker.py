@@ -1,4 +1,7 @@
-"""One of two processes that wait for jobs on standard input; see `pair.py`. Arguments: rank, world size, meeting file."""
+"""One of two processes that wait for jobs on standard input; see `pair.py`.
+
+Arguments: rank, world size, file at which the processes meet.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,6 @@ def main(rank: int, world: int, meeting: str) -> None:
         import torch
         import torch.distributed as dist
         from safetensors.torch import save_file
-
         from two_processes import jobs
 
         torch.set_num_threads(1)

@@ -53,7 +53,9 @@ class Atlas:
         if self.n & (self.n - 1):
             raise ValueError(f"an atlas needs a power of two cells per side, not {self.n}")
         # Layers lie last, so that one look-up reads the neighbouring numbers of all layers from the same cache line.
-        self.table = np.ascontiguousarray(np.stack(list(layers.values()), -1), dtype=np.float32).reshape(-1, len(layers))
+        self.table = np.ascontiguousarray(np.stack(list(layers.values()), -1), dtype=np.float32).reshape(
+            -1, len(layers)
+        )
 
     def at(self, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
         """Bilinear value of every layer at eastings x and northings y in metres (same shape)."""

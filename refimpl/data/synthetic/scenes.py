@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from refimpl.data.synthetic.noise import generator
-from refimpl.data.synthetic.world import USES, ZONES, World
+from refimpl.data.synthetic.patterns import USES, ZONES
+from refimpl.data.synthetic.world import World
 
 GSD = 10.0  # metres per pixel
 CHUNK = 32  # windows made at a time: their arrays stay in the processor's cache
@@ -51,8 +52,8 @@ class Windows:
 def choose(samples: int, size: int, seed: int) -> Windows:
     """Lay out `samples` windows of size x size pixels, classes as even as the land allows."""
     side, stride = size * GSD, 0.75 * size * GSD
-    wanted = int(np.ceil(3 * samples))  # candidates, of which balancing keeps a part
-    per_side = int(np.clip(np.sqrt(wanted / 64), 3, 5))
+    wanted = int(np.ceil(2.8 * samples))  # candidates, of which balancing keeps a part
+    per_side = int(np.clip(np.sqrt(wanted / 64), 3, 6))
     squares = int(np.ceil(np.sqrt(max(64, wanted / per_side**2))))
     pitch = max(_SQUARE, side + (per_side - 1) * stride + 100.0)
     world = World(seed, squares * pitch)
@@ -63,7 +64,7 @@ def choose(samples: int, size: int, seed: int) -> Windows:
     slack = pitch - side - inner[-1]
     jitter = rng.uniform(0, 1, (squares, squares, 2)) * slack * 0.9
     row, column, j, i = np.meshgrid(*map(np.arange, (squares, squares, per_side, per_side)), indexing="ij")
-    corner = np.stack([origin[column] + inner[i] + jitter[row, column, 0], origin[row] + inner[j] + jitter[row, column, 1]], -1)
+    corner = np.stack([origin[column] + inner[i], origin[row] + inner[j]], -1) + jitter[row, column]
     corner, square = corner.reshape(-1, 2).astype(np.float32), (row * squares + column).ravel()
 
     label, purity = _labels(world, corner, side)
@@ -88,7 +89,7 @@ def _labels(world: World, corner: np.ndarray, side: float) -> tuple[np.ndarray, 
 
 
 def _balanced(label: np.ndarray, purity: np.ndarray, order: np.ndarray, samples: int) -> np.ndarray:
-    """Sample numbers, sorted: the same count of every class, taken square by square so that neighbours stay together."""
+    """Sample numbers, sorted: as many of every class, taken square by square so that neighbours stay together."""
     # Mixed windows come last; within a class, squares follow each other in random order.
     ranked = np.lexsort((order, purity < 0.75, label))
     place = np.empty(len(label), np.int64)
@@ -120,13 +121,15 @@ def dates(rng: np.random.Generator, n: int) -> np.ndarray:
     return rng.integers(first, last, n).astype(np.int32)
 
 
-def in_chunks(n: int, make: Callable[[slice, int], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Fields of n samples from `make(samples, number of the chunk)`, computed by a few threads (NumPy lets go of the GIL).
+def in_chunks(
+    n: int, make: Callable[[slice, int], dict[str, np.ndarray]], length: int = CHUNK
+) -> dict[str, np.ndarray]:
+    """Fields of n samples from `make(samples, number of the chunk)`, computed by a few threads.
 
     Chunks have a fixed length and their own random numbers, so the number of threads changes nothing.
     """
     out: dict[str, np.ndarray] = {}
-    chunks = [slice(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
+    chunks = [slice(start, min(start + length, n)) for start in range(0, n, length)]
 
     def one(number: int) -> None:
         for name, values in make(chunks[number], number).items():

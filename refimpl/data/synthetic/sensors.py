@@ -30,7 +30,11 @@ _HOUR_ANGLE = -22.5  # degrees: 10:30 local solar time, when Sentinel-2 passes
 
 @dataclass(frozen=True)
 class Optical:
-    """Bands of an optical sensor. centre, width: nm. blur: pixels of 10 m that a band averages. scale: stored = ρ · scale."""
+    """Bands of an optical sensor.
+
+    centre, width: nm. blur: pixels of 10 m that a band averages. scale: stored number per unit of reflectance.
+    colour_cast: standard deviation of a scene's own factor per band (logarithm).
+    """
 
     bands: tuple[str, ...]
     centre: tuple[float, ...]
@@ -154,7 +158,7 @@ _ECHO = np.array(
     [(-19, -27), (-8.5, -14), (-9, -14.5), (-12, -19), (-12.5, -20), (-12, -19.5), (-12, -21),
      (-3.5, -12), (-2, -13), (-16, -24), (-6, -14)]
 )  # fmt: skip
-_GREEN_ECHO = np.array([(0, 0), (.5, 1), (0, 0), (1, 2), (-1.5, 2), (2, 4), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0)])
+_GREEN_ECHO = np.array([(0, 0), (0.5, 1), (0, 0), (1, 2), (-1.5, 2), (2, 4), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0)])
 
 
 def radar(ground: Ground, days: np.ndarray, rng: np.random.Generator, looks: float = LOOKS) -> np.ndarray:

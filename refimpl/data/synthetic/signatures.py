@@ -30,10 +30,16 @@ def _rise(wavelength: np.ndarray, centre: float, width: float) -> np.ndarray:
 
 
 def leaf(w: np.ndarray, nir: float, green: float, water: float, edge: float = 717.0) -> np.ndarray:
-    """Green vegetation: low visible with a green peak, red edge to a near-infrared plateau, water in the short-wave IR."""
+    """Green vegetation: dark with a green peak, red edge to a near-infrared plateau, water features beyond."""
     visible = 0.025 + green * np.exp(-0.5 * ((w - 552) / 38) ** 2) + 0.012 * _rise(w, 600, 20)
     infrared = nir * np.exp(-np.maximum(w - 1300, 0) / 1500)
-    for centre, width, depth in ((970, 30, 0.12), (1200, 45, 0.22), (1450, 60, 0.75), (1940, 90, 0.9), (2500, 260, 0.7)):
+    for centre, width, depth in (
+        (970, 30, 0.12),
+        (1200, 45, 0.22),
+        (1450, 60, 0.75),
+        (1940, 90, 0.9),
+        (2500, 260, 0.7),
+    ):
         infrared = infrared * _dip(w, centre, width, min(1.0, depth * water))
     return visible * (1 - _rise(w, edge, 13)) + infrared * _rise(w, edge, 13)
 

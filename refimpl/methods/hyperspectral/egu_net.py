@@ -18,9 +18,9 @@ $$L = -\frac{1}{B} \sum_i \sum_{k=1}^{P} y_{ik} \log a_k(x^p_i)
 spectra per material. Their $y$ is the non-negative least-squares fit by the $P$ endmembers of the whole scene, divided
 by its sum; so a block without a pure pixel contributes a mixed one with a mixed label, and brightness cancels.
 
-**Endmembers** of the result are those of the whole scene to which the pseudo-abundances refer: the paper, too, takes
-endmembers from extraction and learns abundances. (What its nonlinear decoder makes of pure abundances is a far worse
-spectrum, since hardly any pixel is pure.)
+**Endmembers** of the result are those of the whole scene to which the pseudo-abundances refer; the authors' code, too,
+takes endmembers from extraction and learns abundances. (What the nonlinear decoder makes of pure abundances is a far
+worse spectrum: on the Samson scene 0.4 rad from the truth instead of 0.07.)
 
 **Defaults** follow the authors' code: blocks of 25 pixels; encoder 256 tanh, 128 tanh, 32 ReLU; decoder 32, 128, 256,
 C, all sigmoid, so the mixing it models need not be linear; batch normalisation throughout, 10 % dropout after the first
@@ -29,9 +29,9 @@ layer, $\lambda = 1$, $\beta = 0.005$ (Adam's weight decay), learning rate 0.1 f
 **Left out, or different.** The spatial-spectral variant with convolutions. Blocks are random subsets of the pixels, as
 in Somers et al. 2012 (IEEE JSTARS 5(2)), since a set of spectra has no neighbourhood; theirs are windows of 5 x 5. Both
 streams go through batch normalisation together, so that the function that is guided is the one that is used; theirs
-normalises each stream by itself. The scene's endmembers, which their script reads from a file, come from VCA, the largest
-simplex of ten runs. Spectra are standardised per band for the encoder, which its first normalisation makes the same
-network. The learning rate falls along a half cosine (theirs: by 1 % each step), over half as many steps.
+normalises each stream by itself. The scene's endmembers, which their script reads from a file, come from VCA, the
+largest simplex of several runs. Spectra are standardised per band for the encoder, which its first normalisation makes
+the same network. The learning rate falls along a half cosine (theirs: by 1 % each step), over 100 epochs (theirs: 200).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from refimpl.engine.method import Method, Output, Recipe
 from refimpl.evaluation.vca import vca
 from refimpl.parts.precision import full
 
-TRIES = 10  # runs of VCA on the whole scene
+TRIES = 10  # runs of VCA on the whole scene, in either way
 
 
 def guidance(logits: Tensor, y: Tensor) -> Tensor:
@@ -88,8 +88,8 @@ def endmember_bundle(
     Args:
         spectra: (N, C) pixels. count: P. block: pixels in each random subset; a last, smaller subset is not used.
     Returns:
-        (P, C) from all pixels, the largest simplex of a few tries, since all labels hang on it and VCA depends on chance;
-        and (K, C) with K = P * floor(N / block) from the subsets.
+        (P, C) from all pixels, the largest simplex of a few tries, since all labels hang on it and VCA is a matter of
+        chance; and (K, C) with K = P * floor(N / block) from the subsets.
     Raises:
         DataError: the scene or a block is too small.
     """
@@ -99,18 +99,27 @@ def endmember_bundle(
             f"choose block between {count} and {len(spectra)}"
         )
 
-    def corners(pixels: np.ndarray) -> np.ndarray:
+    def corners(pixels: np.ndarray, constant: float) -> np.ndarray:
         if 2 <= count <= pixels.shape[1]:
-            return vca(pixels, count, rng)
+            return vca(np.c_[pixels, np.full(len(pixels), constant)], count, rng)[:, :-1]
         return pixels[rng.permutation(len(pixels))[:count]]  # fewer bands than corners: none fits better than another
 
     def volume(simplex: np.ndarray) -> float:
         edges = simplex[1:] - simplex[0]
         return np.linalg.slogdet(edges @ edges.T)[1]
 
+    def misfit(endmembers: np.ndarray) -> float:
+        return float(np.mean([nnls(endmembers.T, pixel)[1] ** 2 for pixel in spectra[:: -(-len(spectra) // 500)]]))
+
+    # VCA sees pixels along rays, without their brightness, which also magnifies the noise of dark ones, such as water.
+    # Beside a constant band it sees their brightness too. Which of the two suits a scene, the fit to its pixels tells.
+    found = []
+    for constant in (0.0, float(np.linalg.norm(spectra, axis=1).mean())):
+        scene = max((corners(spectra, constant) for _ in range(TRIES)), key=volume)
+        found.append((misfit(scene), constant, scene))
+    _, constant, scene = min(found, key=lambda item: item[0])
     blocks = rng.permutation(len(spectra))[: len(spectra) // block * block].reshape(-1, block)
-    scene = max((corners(spectra) for _ in range(TRIES)), key=volume)
-    return scene, np.concatenate([corners(spectra[rows]) for rows in blocks])
+    return scene, np.concatenate([corners(spectra[rows], constant) for rows in blocks])
 
 
 def decoder(endmembers: int, bands: int) -> nn.Sequential:
@@ -126,7 +135,7 @@ class EGUNet(Method):
     needs = ("spectrum",)
     backbone = "spectral_funnel"
     protocol = "unmixing"
-    recipe = Recipe(epochs=15, batch=256, optimiser="adam", lr=3.2e-3, weight_decay=5e-3, warmup=0.0)
+    recipe = Recipe(epochs=100, batch=256, optimiser="adam", lr=3.2e-3, weight_decay=5e-3, warmup=0.0)
     smoke = {"block": 16}
 
     def __init__(
