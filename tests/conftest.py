@@ -34,3 +34,10 @@ def workers(tmp_path_factory):
     pair = Pair(tmp_path_factory.mktemp("workers"))
     yield pair
     pair.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def workers_ahead(request):
+    """Starts them with the session if any test will ask: they import torch while other tests run."""
+    if any("workers" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("workers").start()

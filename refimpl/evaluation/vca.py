@@ -14,18 +14,25 @@ import numpy as np
 
 from refimpl.evaluation.scores import EvaluationError
 
+PROJECTIONS = ("components", "rays")
 
-def vca(spectra: np.ndarray, count: int, rng: np.random.Generator | int = 0) -> np.ndarray:
+
+def vca(
+    spectra: np.ndarray, count: int, rng: np.random.Generator | int = 0, projection: str | None = None
+) -> np.ndarray:
     """Endmembers (P, C) float64 of a scene, in the units of `spectra`; see `find_corners`."""
-    return find_corners(spectra, count, rng)[1]
+    return find_corners(spectra, count, rng, projection)[1]
 
 
-def find_corners(spectra: np.ndarray, count: int, rng: np.random.Generator | int = 0) -> tuple[np.ndarray, np.ndarray]:
+def find_corners(
+    spectra: np.ndarray, count: int, rng: np.random.Generator | int = 0, projection: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The pixels that VCA takes for pure.
 
     Args:
         spectra: (N, C) pixels, any unit. count: P, the number of endmembers, 2 .. min(N, C).
         rng: the random directions, or a seed for them; with noise the answer depends on it.
+        projection: one of `PROJECTIONS`, as explained below; default: by the estimated signal-to-noise ratio.
     Returns:
         their row numbers (P,), and their spectra (P, C) projected on the signal subspace, which takes noise out.
     Raises:
@@ -39,14 +46,17 @@ def find_corners(spectra: np.ndarray, count: int, rng: np.random.Generator | int
         )
     rng = np.random.default_rng(rng)
     mean = x.mean(0)
-    if signal_to_noise(x, count) < 15 + 10 * math.log10(count):
+    if projection is None:
+        projection = PROJECTIONS[signal_to_noise(x, count) >= 15 + 10 * math.log10(count)]
+    if projection == "components":
         # Noisy: P - 1 principal components, which averages more noise away; a constant is the P-th coordinate.
         basis = _axes(x - mean, count - 1)
         reduced = (x - mean) @ basis
         y = np.c_[reduced, np.full(n, np.linalg.norm(reduced, axis=1).max())]
     else:
         # Clean: the P-dimensional signal subspace, then along rays through the origin on to a plane, which takes out
-        # each pixel's brightness (topography, shadow). A black pixel has no ray; it is never extreme at 0.
+        # each pixel's brightness (topography, shadow), but makes the noise of dark pixels large. A black pixel has no
+        # ray; at 0 it is never extreme.
         mean = np.zeros(bands)
         basis = _axes(x, count)
         reduced = x @ basis

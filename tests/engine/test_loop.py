@@ -232,3 +232,38 @@ def test_training_mode_is_restored_after_features(data):
     method = line(data).train()
     loop.training_features(method, data, torch.device("cpu"), torch.autocast("cpu", enabled=False))
     assert method.training and all(module.training for module in method.modules())
+
+
+def test_forgetting_drops_the_momentum_of_what_was_made_anew(data):
+    """A layer that an epoch re-initialises must not be pushed by the gradients of its former self."""
+
+    def trained(forgets: bool) -> torch.Tensor:
+        method = line(data)
+
+        def before_epoch(epoch, data, tools):
+            if epoch == 1:
+                with torch.no_grad():
+                    method.line.weight.zero_()
+                    method.line.bias.zero_()
+                if forgets:
+                    tools.forget(method.line.parameters())
+
+        method.before_epoch = before_epoch
+        train(method, data, RECIPE.but(betas=(0.9, 0.0), epochs=2), max_steps=PER_EPOCH + 1)
+        return method.line.weight.detach()
+
+    fresh, pushed = trained(True), trained(False)
+    assert pushed.norm() > 1.5 * fresh.norm() > 0
+
+
+def test_an_epochs_random_numbers_depend_on_seed_and_epoch_alone(data):
+    drawn = {}
+    for seed, caller in ((1, 0), (1, 99), (2, 0)):
+        method = line(data)
+        method.before_epoch = lambda epoch, data, tools, key=(seed, caller): drawn.setdefault((*key, epoch), []).extend(
+            torch.rand(3, generator=tools.generator).tolist()
+        )
+        torch.manual_seed(caller)
+        train(method, data, seed=seed)
+    assert drawn[1, 0, 0] == drawn[1, 99, 0] and drawn[1, 0, 2] == drawn[1, 99, 2]
+    assert len({tuple(v) for k, v in drawn.items() if k[1] == 0}) == 6

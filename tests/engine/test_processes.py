@@ -1,4 +1,4 @@
-"""Real processes: a run killed with SIGKILL and resumed, and a run under torchrun, against the same run in this process."""
+"""Real processes: a run killed and resumed, and a run under torchrun, against the same run in this process."""
 
 from __future__ import annotations
 

@@ -132,18 +132,23 @@ def test_predictions_do_not_depend_on_test_labels():
 
 
 def test_features_are_compared_as_they_are_and_band_statistics_standardised(data):
-    scores, y = judge(data), torch.tensor(data.fields["label"])
-    train, test = (data.splits[split] for split in ("train", "test"))
+    scores = judge(data, trained=False)
+    torch.manual_seed(1)
+    method = Toy(data.inputs).eval()  # the same weights as in `judge`
     stored = torch.tensor(data.fields["image"].astype(np.int32))
-    for name, features in (
-        (TRAINED, Toy(data.inputs, trained=True).embed(stored)),
-        (STATISTICS, band_statistics(stored)),
-    ):
-        x, other = features[train], features[test]
-        if name == STATISTICS:
-            x, other = ((v - features[train].mean(0)) / features[train].std(0, correction=0) for v in (x, other))
-        right = (knn_predict(x, y[train], other, CLASSES) == y[test]).float().mean()
-        assert pick(scores, scene.KNN, name) == pytest.approx(100 * float(right))
+    labels = torch.tensor(data.fields["label"])
+    train, test = (data.splits[split] for split in ("train", "test"))
+
+    def accuracy(x):
+        return 100 * float((knn_predict(x[train], labels[train], x[test], CLASSES) == labels[test]).float().mean())
+
+    def standardised(x):
+        return (x - x[train].mean(0)) / x[train].std(0, correction=0)
+
+    plain, statistics = method.embed(stored).detach(), band_statistics(stored)
+    assert pick(scores, scene.KNN) == pytest.approx(accuracy(plain)) != accuracy(standardised(plain))
+    wanted = accuracy(standardised(statistics))
+    assert pick(scores, scene.KNN, STATISTICS) == pytest.approx(wanted) != accuracy(statistics)
 
 
 def test_shuffled_training_labels_give_chance(data):

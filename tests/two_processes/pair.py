@@ -23,7 +23,7 @@ from torch import Tensor
 WORKER = Path(__file__).with_name("worker.py")
 START_LIMIT = 120.0  # seconds; both processes import torch, perhaps on one busy core
 JOB_LIMIT = 60.0
-GRACE = 5.0  # after one worker failed, how long the other may take to notice
+GRACE = 2.0  # after one worker failed, how long the other may take to notice
 
 
 class WorkerError(AssertionError):
@@ -37,11 +37,15 @@ class Pair:
 
     def __init__(self, folder: Path):
         self.folder, self.processes, self.starts, self.jobs = folder, [], 0, 0
+        self.ready = False
 
     def run(self, job: str, *, limit: float = JOB_LIMIT, **arguments) -> list[dict[str, Tensor]]:
         """What `jobs.<job>(**arguments)` returned in each process, in order of rank."""
         if not self.processes or any(p.poll() is not None for p in self.processes):
-            self._start()
+            self.start()
+        if not self.ready:
+            self._wait("starting", START_LIMIT)
+            self.ready = True
         self.jobs += 1
         out = [self.folder / f"{self.jobs}-{rank}.safetensors" for rank in range(self.world)]
         for process, path in zip(self.processes, out):
@@ -60,9 +64,10 @@ class Pair:
             process.wait()
             process.stdin.close()
             process.stdout.close()
-        self.processes = []
+        self.processes, self.ready = [], False
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Launches both processes and returns at once; the first job waits until they are ready."""
         self.close()
         self.starts += 1
         meeting = self.folder / f"meeting-{self.starts}"
@@ -78,7 +83,6 @@ class Pair:
             errors.close()
             self.processes.append(process)
             threading.Thread(target=self._listen, args=(rank, process, self.answers), daemon=True).start()
-        self._wait("starting", START_LIMIT)
 
     @staticmethod
     def _listen(rank: int, process: subprocess.Popen, answers: queue.Queue) -> None:

@@ -119,8 +119,7 @@ def _satellite(windows, days, sensor, seed, fields, length, changes) -> dict[str
     """Fields of satellite windows. Each has its own random numbers, so asking for one does not change another."""
     other = "s2" if sensor == "s1" else "s1"
     rng = generator(seed, 3)
-    later = np.sort(rng.integers(30, 1100, len(days))).astype(np.int32)
-    rng.shuffle(later)
+    later = rng.integers(30, 1100, len(days)).astype(np.int32)  # days from "before" to "after"
     # A series takes equal steps through one year, each a few days early or late.
     start = days.astype("datetime64[D]").astype("datetime64[Y]").astype("datetime64[D]").astype(np.int32)
     step = 365 / length

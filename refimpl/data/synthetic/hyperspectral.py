@@ -52,7 +52,7 @@ def make_cube(
         snr: signal-to-noise ratio in dB, mean signal power over noise power.
         variability: standard deviation of the logarithm of the brightness s_n.
     Returns:
-        truth: endmembers (P, C) as reflectance, abundance (N, P), brightness (N,), shape [H, W],
+        truth: endmembers (P, C) as reflectance, abundances (N, P), brightness (N,), shape [H, W],
             wavelength (C,) in nm; pixels in row-major order.
     Raises:
         DataError: endmembers or bands out of range.
