@@ -122,7 +122,7 @@ def find(name: str) -> Entry:
 # -- code hashes: a rung of the ladder expires when the code it was computed from changes ------------------------------
 
 # Presentation only: changing these cannot change a result.
-_COSMETIC = {"refimpl.engine.progress", "refimpl.engine.report", "refimpl.cli", "refimpl.registry"}
+_COSMETIC = {"refimpl.engine.progress", "refimpl.studies.report", "refimpl.cli", "refimpl.registry"}
 
 
 def _module_path(module: str) -> Path | None:
@@ -183,7 +183,7 @@ def rung_hash(name: str, rung: str) -> str:
     return code_hash(
         entry.module,
         *{
-            "runs": run,
+            "runs": (*run, "refimpl.studies.run"),
             "matches": (f"refimpl.references.{name}",),
             "learns": (*run, "refimpl.data.synthetic"),
             "measured": run,

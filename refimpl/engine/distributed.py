@@ -51,7 +51,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
-        grad = grad.contiguous()
+        grad = grad.contiguous().clone()  # autograd may hand the same tensor to others
         dist.all_reduce(grad)
         return grad.chunk(world_size())[rank()]
 
@@ -82,6 +82,13 @@ def mean_over_processes(value: Tensor) -> Tensor:
     value = value.detach().clone()
     dist.all_reduce(value)
     return value / world_size()
+
+
+def from_main(value: Tensor) -> Tensor:
+    """The main process's tensor on every process (in place; shapes must agree)."""
+    if world_size() > 1:
+        dist.broadcast(value, src=0)
+    return value
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):

@@ -7,8 +7,9 @@ changing its result. Here every sample of the *global* batch owns a row number, 
     u = hash(seed, step, stream, row, column)
 
 so that two processes with half a batch each draw exactly what one process draws for the whole batch, the CPU and the
-GPU agree, and resuming needs nothing but the step number. The hash is the finaliser of SplitMix64 (Steele, Lea and
-Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), computed in wrapping 64-bit integers.
+GPU agree (normal numbers up to rounding), and resuming needs nothing but the step number. The hash is the finaliser of
+SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), computed in wrapping
+64-bit integers.
 """
 
 from __future__ import annotations
@@ -102,4 +103,4 @@ class Draws:
 
     def permutation(self, n: int) -> Tensor:
         """(B, n) int64, an independent uniform permutation of 0 .. n-1 in each row."""
-        return self.uniform(n).argsort(dim=1)
+        return self.uniform(n).argsort(dim=1, stable=True)

@@ -20,6 +20,7 @@ class Log:
 
     def __init__(self, folder: Path | None, first: int, quiet: bool):
         self.file, self.quiet, self.warned = None, quiet, False
+        self._curve: list[tuple[int, float]] = []
         if folder is None or not distributed.is_main():
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -28,6 +29,7 @@ class Log:
             lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
             kept = [line for line in lines if json.loads(line)["step"] < first]
             checkpoint.write_atomically(path, "".join(line + "\n" for line in kept).encode())
+            self._curve = [(line["step"], line["loss"]) for line in map(json.loads, kept)]
         self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115  closed by close()
 
     def write(self, step, rate, metrics, embedding, recipe, began, first) -> dict:
@@ -40,6 +42,7 @@ class Log:
             raise TrainingError(
                 f"step {step}: the loss is not finite ({values}); lower --set lr or use --precision fp32"
             )
+        self._curve.append((step, line["loss"]))
         warnings = []
         if embedding is not None and len(embedding) > 1:
             line["embedding_std"] = watch.embedding_std(embedding)
@@ -54,6 +57,11 @@ class Log:
             self.file.write(json.dumps(line) + "\n")
             self.file.flush()
         return {**line, "warnings": warnings}
+
+    def curve(self, points: int = 300) -> list[tuple[int, float]]:
+        """(step, loss) of the whole run, resumed or not: at most `points`, evenly chosen, the last included."""
+        every = -(-len(self._curve) // points) or 1
+        return self._curve[::-1][::every][::-1]
 
     def close(self) -> None:
         if self.file:

@@ -1,9 +1,12 @@
 """The training loop: one for every method, readable top to bottom.
 
 Its one promise: the weights after step k are a function of (method, data, recipe, seed, k) and of nothing else - not of
-when the run was interrupted, nor of how many processes share the batch. So the order of samples comes from (seed,
-epoch), random numbers from (seed, step, row), the learning rate from the step, and everything else that matters is a
-tensor in the checkpoint.
+when the run was interrupted, nor (up to rounding, and networks with dropout aside) of how many processes share the
+batch. So the order of samples comes from (seed, epoch), random numbers from (seed, step, row), the learning rate from
+the step, and everything else that matters is a tensor in the checkpoint.
+
+There is no DataLoader: the data are arrays, a batch is a row of sample numbers, `Method.draw` gathers it (in a thread,
+two steps ahead, where the data do not live on the training device) and `Method.prepare` makes its views on the device.
 """
 
 from __future__ import annotations
@@ -70,7 +73,7 @@ def train(
         TrainingError: a loss that is not finite, a method that cannot accumulate.
         DataError: fewer training samples than one batch.
     """
-    device = torch.device(device)
+    device = _with_index(torch.device(device))
     keep_freed_memory()
     order_of = torch.as_tensor(data.splits["train"], dtype=torch.int64)
     big_batch = recipe.batch * recipe.accumulate
@@ -81,27 +84,29 @@ def train(
         steps = min(steps, max_steps)
     epochs = -(-steps // per_epoch)
 
-    method.to(device=device, memory_format=torch.channels_last if _has_images(method) else torch.preserve_format)
-    method.train()
+    method.to(device).train()
+    for parameter in method.parameters():
+        if parameter.dim() == 4:  # kernels of 2-d convolutions run fastest with channels innermost
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
     if distributed.world_size() > 1:
         distributed.globalise_batch_norm(method)
     optimisers = {turn: build_optimiser(method.parameters_of(turn), recipe) for turn in method.turns}
 
-    first = 0
+    first, seconds_before = 0, 0.0
     checkpoints = folder / "checkpoints" if folder else None
     if checkpoints and (found := checkpoint.newest_checkpoint(checkpoints, say)):
         facts, tensors = found
         checkpoint.restore(tensors, method, optimisers)
-        first = facts["step"]
+        first, seconds_before = facts["step"], facts["seconds"]
     save_every = save_every or min(per_epoch, 200)
-    data = _resident(data, method, device)
+    data = _resident(data.only(*method.needs), device)
     model = method
     if distributed.world_size() > 1:
         # The turns of an adversary use different parameters, and a transformer may leave some of its own unused.
         model = DistributedDataParallel(method, broadcast_buffers=False, find_unused_parameters=True)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=wants_bf16(precision, device))
 
-    log = Log(folder, first, quiet)
+    log = Log(folder, first, quiet or not distributed.is_main())
     trained = Trained(steps, 0.0, 0.0, 0.0)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -116,23 +121,23 @@ def train(
             for step, micro_batches in _feed(method, data, order, span, recipe, seed, per_epoch, device):
                 torch.manual_seed(mix_seeds(seed, step, distributed.rank()))  # dropout, the only other randomness
                 rate = learning_rate(step, steps, recipe)
-                looks = step % WATCH_EVERY == 0 or step == steps - 1
+                saves = (step + 1) % save_every == 0 or step == steps - 1
+                looks = step % WATCH_EVERY == 0 or saves  # never save what was not looked at: it may be NaN
                 metrics, embedding = _step(model, method, optimisers, micro_batches, rate, recipe, autocast)
                 method.after_step(Progress(step + 1, steps, epoch, epochs))
                 if looks or device.type == "cpu":
                     line = log.write(step, rate, metrics, embedding if looks else None, recipe, began, first)
                     trained.warnings += line.pop("warnings", [])
-                    trained.curve.append((step, line["loss"]))
                     bar.advance(f"loss {line['loss']:.4g}, {line['images_per_second']:.0f} images/s")
                 else:
                     bar.advance()
-                last = step == steps - 1
-                if checkpoints and distributed.is_main() and (last or (step + 1) % save_every == 0):
-                    checkpoint.save_checkpoint(checkpoints, step + 1, checkpoint.tensors_of(method, optimisers), {})
-    trained.seconds = time.monotonic() - began
-    trained.images_per_second = (steps - first) * big_batch / max(trained.seconds, 1e-9)
+                if checkpoints and distributed.is_main() and saves:
+                    facts = {"seconds": seconds_before + time.monotonic() - began}
+                    checkpoint.save_checkpoint(checkpoints, step + 1, checkpoint.tensors_of(method, optimisers), facts)
+    trained.seconds = seconds_before + time.monotonic() - began
+    trained.images_per_second = steps * big_batch / max(trained.seconds, 1e-9)
     trained.peak_memory_mb = peak_memory_mb(device)
-    trained.curve = trained.curve[:: max(1, len(trained.curve) // 300)]
+    trained.curve = log.curve()
     log.close()
     return trained
 
@@ -153,9 +158,9 @@ def _step(model, method, optimisers, micro_batches, rate, recipe, autocast) -> t
                 with autocast:
                     out = model(batch, turn)
                 (out.loss / len(prepared)).backward()
-            name = "loss" if turn == method.turns[0] else f"loss_{turn}"
-            for key, value in {name: out.loss, **out.metrics}.items():
-                totals[key] = totals.get(key, 0.0) + value.detach().float() / len(prepared)
+            suffix = "" if turn == method.turns[0] else f"_{turn}"
+            for key, value in {"loss": out.loss, **out.metrics}.items():
+                totals[key + suffix] = totals.get(key + suffix, 0.0) + value.detach().float() / len(prepared)
             embedding = out.embedding if out.embedding is not None else embedding
         optimiser = optimisers[turn]
         for group in optimiser.param_groups:
@@ -172,8 +177,8 @@ def _feed(
     """Drawn batches of the steps in `span`, this process's part of each, one step ahead when data and device differ."""
     world, rank = distributed.world_size(), distributed.rank()
     local = recipe.batch // world
-    resident = _device_of(data) == device
     lives = _device_of(data)
+    resident = lives == device
 
     def fetch(step: int) -> list[tuple[Batch, Draws]]:
         parts = []
@@ -184,7 +189,7 @@ def _feed(
             draws = Draws(seed, step, rows.to(lives))
             batch = method.draw(data, order[position].to(lives), draws)
             if not resident:
-                batch = {name: value.pin_memory() for name, value in batch.items()}
+                batch = {name: value if value.is_cuda else value.pin_memory() for name, value in batch.items()}
             parts.append((batch, draws))
         return parts
 
@@ -208,6 +213,8 @@ def _feed(
 
 
 def _check(method: Method, recipe: Recipe, samples: int, name: str) -> None:
+    if recipe.accumulate < 1 or recipe.batch < 1 or recipe.epochs < 1:
+        raise TrainingError("epochs, batch and accumulate must be at least 1; change them with --set")
     if recipe.accumulate > 1 and method.couples_samples:
         raise TrainingError(
             f"{type(method).__name__} compares the samples of a batch with one another, so accumulating "
@@ -263,14 +270,17 @@ def _device_of(data: Data) -> torch.device:
     return values.device if isinstance(values, Tensor) else torch.device("cpu")
 
 
-def _resident(data: Data, method: Method, device: torch.device) -> Data:
-    """The needed fields on the GPU if they fit there comfortably, else as they are."""
+def _resident(data: Data, device: torch.device) -> Data:
+    """The fields on the GPU if they fit there comfortably, else as they are."""
     if device.type != "cuda":
         return data
-    data = data.only(*method.needs)
-    size = sum(values.nbytes for values in data.fields.values())
+    # uint16 becomes int32 there (see Data.take).
+    size = sum(v.nbytes * (2 if str(v.dtype) == "uint16" else 1) for v in data.fields.values())
     return data.to(device) if size < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0] else data
 
 
-def _has_images(method: Method) -> bool:
-    return any(parameter.dim() == 4 for parameter in method.parameters())
+def _with_index(device: torch.device) -> torch.device:
+    """ "cuda" as "cuda:0" (or whichever is current), so that it equals the device of a tensor that lives there."""
+    return (
+        torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" and device.index is None else device
+    )

@@ -1,10 +1,10 @@
-"""What a method is to the engine: five small hooks round one forward pass.
+"""What a method is to the engine: a few small hooks round one forward pass.
 
 A training step, whatever the method, is
 
-    batch = method.draw(data, index, draws)        which stored numbers, of which samples (neighbours, dates, sensors)
-    batch = method.prepare(batch, draws)           views, masks, crops: no gradient, whole batch at once, on the device
-    for turn in method.turns:                      one turn and one optimiser for most; two for an adversary
+    batch = method.draw(data, index, draws)        which stored numbers, of which samples (what a DataLoader does)
+    batch = method.prepare(batch, draws)           views, masks, crops (what augmentation does), the whole batch at once
+    for turn in method.turns:                      one turn, one optimiser; two where an adversary takes turns
         out = method(batch, turn)                  the loss
     method.after_step(progress)                    momentum teacher, queue, centre: once per optimiser step
 
@@ -34,7 +34,8 @@ class Recipe:
 
     lr holds for a batch of 256 and is scaled linearly with the batch (Goyal et al. 2017, arXiv 1706.02677).
     warmup is the fraction of all steps over which lr rises from 0; then it falls along a half cosine to 0.
-    betas are Adam's; SGD uses betas[0] as momentum.
+    betas are Adam's; SGD uses betas[0] as momentum. clip: largest norm of a gradient, 0 for none.
+    accumulate: batches whose gradients are summed into one step; the batch of that step is batch * accumulate.
     """
 
     epochs: int = 20
@@ -67,7 +68,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands. step counts optimiser steps from 0; fraction = step / steps."""
+    """Where a run stands after a step: `step` of `steps` are done, fraction = step / steps (1 after the last)."""
 
     step: int
     steps: int
@@ -82,8 +83,9 @@ class Progress:
 class Method(nn.Module):
     """Base of every reference implementation; a subclass overrides only what its paper changes.
 
-    Class attributes (read without importing torch, so they are literals):
-        needs: fields of `refimpl.data.dataset.FIELDS` that a batch must have. The encoder reads the first.
+    Class attributes (literals, since the registry reads them without importing torch; `recipe` apart):
+        needs: fields of `refimpl.data.dataset.FIELDS` that a batch must have, and all that it may read. The first is
+            the one that the encoder reads and that the evaluation embeds.
         backbone: default backbone (any timm name, or one of `refimpl.backbones.OWN`).
         protocol: evaluation that judges it, a name in `refimpl.evaluation.PROTOCOLS`.
         turns: names of the optimisers' turns within a step.
@@ -117,13 +119,20 @@ class Method(nn.Module):
         """Work over the whole training set (clustering, pseudo-labels). Runs at each epoch's first step only."""
 
     def order(self, epoch: int, train: Tensor, generator: torch.Generator) -> Tensor:
-        """Sample numbers of one epoch in order, drawn from `train` (N,); default: each once, shuffled."""
+        """Sample numbers of one epoch in order, drawn from `train` (N,); default: each once, shuffled.
+
+        At least as many as `train` has; what does not fill a last batch is left for the next epoch's shuffle.
+        """
         return train[torch.randperm(len(train), generator=generator)]
 
     # -- one step ------------------------------------------------------------------------------------------------
 
     def draw(self, data: Data, index: Tensor, draws: Draws) -> Batch:
-        """Stored numbers of the samples `index` (B,) and of whatever belongs to them. Runs where the data live."""
+        """Stored (not normalised) numbers of the samples `index` (B,) and of whatever belongs to them.
+
+        Runs where the data live, possibly two steps ahead, so it must not read what a step changes (a buffer set by
+        `before_epoch` is fine).
+        """
         return {name: data.take(name, index) for name in self.needs}
 
     def prepare(self, batch: Batch, draws: Draws) -> Batch:

@@ -1,4 +1,4 @@
-"""Is the representation still alive? Two numbers per batch, and a warning when both their meanings agree.
+"""Is the representation still alive? Two numbers per batch, and a warning when either says no.
 
 A joint-embedding method can lower its loss while all images move to one point (collapse) or onto a line (dimensional
 collapse). The standard deviation of normalised features shows the first, the effective rank the second.

@@ -2,7 +2,7 @@
 
 `refimpl/references/<method>.py` has
 
-    CASES: list of functions without arguments that return a `Check` (its name is the function's docstring line);
+    CASES: list of functions without arguments that return a `Check`;
     KNOCKOUTS: {what is taken out: function(patch)}: each breaks the method's key idea through
         `patch(owner, attribute, replacement)`; with it applied at least one case must fail, or the cases prove nothing.
 
@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+DEVICE = torch.device("cpu")  # where `compare` runs the fast side; `verify --device cuda` sets it
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def compare(
     `fast`'s by autograd. Errors are relative to the largest magnitude compared (at least 1e-3).
     """
     rng = np.random.default_rng(0)
-    tensors = {k: torch.tensor(v, dtype=torch.float64 if v.dtype.kind == "f" else None) for k, v in inputs.items()}
+    kinds = {"f": torch.float64}
+    tensors = {k: torch.tensor(v, dtype=kinds.get(v.dtype.kind), device=DEVICE) for k, v in inputs.items()}
     floats = [k for k, v in inputs.items() if v.dtype.kind == "f"]
     for k in floats:
         tensors[k].requires_grad_(True)

@@ -36,7 +36,7 @@ def reconstruction() -> Check:
     mask = (rng.random((2, 1, 4, 4)) < 0.4).astype(float)
     return compare(
         "reconstruction loss and its gradient equal a loop over missing pixels (Eq. 1)",
-        lambda x, painted: context_encoder.reconstruction_loss(x, painted, torch.from_numpy(mask)),
+        lambda x, painted: context_encoder.reconstruction_loss(x, painted, torch.from_numpy(mask).to(x.device)),
         lambda x, painted: slow_reconstruction(x, painted, mask),
         {"x": rng.normal(size=(2, 3, 4, 4)), "painted": rng.normal(size=(2, 3, 4, 4))},
     )

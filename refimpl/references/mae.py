@@ -46,7 +46,7 @@ def _loss_case(normalise: bool) -> Check:
     inputs = {"prediction": rng.normal(size=(2, 4, 6)), "target": rng.normal(size=(2, 4, 6)) * 3 + 1}
     return compare(
         f"loss and its gradient equal loops over hidden patches ({'normalised' if normalise else 'raw'} targets)",
-        lambda prediction, target: mae.mae_loss(prediction, target, torch.from_numpy(hidden).double(), normalise),
+        lambda prediction, target: mae.mae_loss(prediction, target, torch.from_numpy(hidden).to(target), normalise),
         lambda prediction, target: slow_loss(prediction, target, hidden, normalise),
         inputs,
     )

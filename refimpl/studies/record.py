@@ -55,12 +55,13 @@ def versions() -> dict[str, str]:
 
 
 def run_record(
-    config: dict, data_facts: dict, trained: dict, scores: list[dict], fingerprint: str, started: str
+    config: dict, begun: dict, data_facts: dict, trained: dict, scores: list[dict], fingerprint: str, started: str
 ) -> dict:
     """The record of one run.
 
     Args:
-        config: everything that was set. data_facts: name, digest, synthetic, samples, source.
+        config: everything that was set. begun: commit and code_hash of the code that the training began with.
+        data_facts: name, digest, synthetic, samples, source.
         trained: seconds, images_per_second, peak_memory_mb, curve, device.
     """
     name = config["method"]
@@ -74,8 +75,8 @@ def run_record(
         "protocol": registry.find(name).protocol,
         "config": config,
         "seed": config["seed"],
-        "commit": commit(),
-        "code_hash": registry.rung_hash(name, "measured"),
+        "commit": begun["commit"],
+        "code_hash": begun["code_hash"],
         "started": started,
         "seconds": round(trained["seconds"], 1),
         "device": trained["device"],

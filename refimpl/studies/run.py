@@ -66,6 +66,7 @@ def choose_device(name: str) -> torch.device:
             raise TrainingError("no CUDA device can be used here; run with --device cpu")
         if distributed.local_rank() is not None:
             device = torch.device("cuda", distributed.local_rank())
+        device = torch.device("cuda", device.index or 0)
         torch.cuda.set_device(device)
     return device
 
@@ -115,6 +116,8 @@ def run(options: Options) -> Path:
         "seed": options.seed,
         "precision": options.precision,
         "asked": {key: getattr(options, key) for key in ASKED},
+        "digest": data.digest(),
+        "begun": {"commit": record.commit(), "code_hash": registry.rung_hash(options.method, "measured")},
     }
     with distributed.process_group(device):
         folder = _folder(options, config, started)
@@ -132,7 +135,7 @@ def run(options: Options) -> Path:
             device=device,
             precision=options.precision,
             folder=folder,
-            max_steps=build.SMOKE_STEPS if options.smoke else None,
+            max_steps=build.SMOKE_STEPS if options.smoke and "epochs" not in options.settings else None,
             quiet=options.quiet,
         )
         main = distributed.is_main()
@@ -161,15 +164,17 @@ def finish(folder: Path, method, data: Data, config: dict, trained: dict, starte
         )
     facts = {
         "name": data.name,
-        "digest": data.digest(),
+        "digest": config["digest"] if data.name == config["data"] else data.digest(),
         "synthetic": data.synthetic,
         "samples": len(data),
         "source": data.source,
     }
     rows = [{key: value for key, value in score.as_dict().items() if value is not None} for score in scores]
     # What was asked for may hold a path of this machine; the record names the data by name and hash.
-    settings = {key: value for key, value in config.items() if key != "asked"}
-    made = record.run_record(settings, facts, trained, rows, protocol.fingerprint(method, data), started)
+    settings = {key: value for key, value in config.items() if key not in ("asked", "begun", "digest")}
+    made = record.run_record(
+        settings, config["begun"], facts, trained, rows, protocol.fingerprint(method, data), started
+    )
     write_atomically(folder / "record.json", (json.dumps(made, indent=1) + "\n").encode())
     report.write_report(folder, made, method, data)
     if not quiet:
@@ -195,7 +200,10 @@ def evaluate(run_folder: str | Path, *, data: str | None = None, device: str = "
     opened = open_for(options)
     if opened.inputs[method.needs[0]].bands != method.encoder.input.bands:
         bands = ", ".join(method.encoder.input.bands)
-        raise DataError(f"{opened.name} has other bands than the run ({bands}); choose them by the run's own --bands")
+        raise DataError(f"{opened.name} has other bands than the run ({bands}); train a run with its bands")
+    if opened.inputs[method.needs[0]].size != method.encoder.input.size:
+        size = method.encoder.input.size
+        raise DataError(f"{opened.name} has images of another size than the run ({size} px); train a run at its size")
     target = folder
     if data is not None:
         target = folder / f"on-{opened.name}".replace("/", "_")
@@ -226,7 +234,7 @@ def _folder(options: Options, config: dict, started: str) -> Path:
     if distributed.is_main():
         try:
             chosen[0] = _prepare_folder(options, config, started)
-        except (DataError, TrainingError) as error:
+        except Exception as error:  # the other processes wait for an answer, whatever happened here
             chosen[0] = str(error)
     if distributed.world_size() > 1:
         dist.broadcast_object_list(chosen)  # between processes of this very run
@@ -253,9 +261,12 @@ def _prepare_folder(options: Options, config: dict, started: str) -> Path:
         if not options.resume:
             raise TrainingError(f"{folder} holds a run already; continue it with --resume or choose another --out")
         before = json.loads(note.read_text(encoding="utf-8"))
-        differing = [key for key in config if before.get(key) != json.loads(json.dumps(config[key]))]
+        # `begun` may differ: the record keeps the code that the run began with, and expires if that has changed.
+        keys = [key for key in config if key != "begun"]
+        differing = [key for key in keys if before.get(key) != json.loads(json.dumps(config[key]))]
         if differing:
             raise TrainingError(f"{folder} was begun with another {' and '.join(differing)}; resume it as it was begun")
+        config["begun"] = before["begun"]
         return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ SEEDS = (0, 1, 2)
 def verify(name: str, *, device: str = "cpu", rungs: list[str] | None = None, folder: str | Path | None = None) -> bool:
     """Climbs the rungs asked for, writes the record, prints a line per rung; True if all passed.
 
-    Rungs not asked for keep what an earlier record says of them.
+    Rungs not asked for keep what an earlier record says of them, unless the code has changed since.
     Raises:
         registry.UnknownMethod; TrainingError where the device does not exist.
     """
@@ -42,6 +42,7 @@ def verify(name: str, *, device: str = "cpu", rungs: list[str] | None = None, fo
     where = choose_device(device)
     path = Path(folder or RESULTS) / f"{name}.verify.{where.type}.json"
     before = json.loads(path.read_text(encoding="utf-8"))["rungs"] if path.exists() else {}
+    before = {rung: result for rung, result in before.items() if result["code_hash"] == registry.rung_hash(name, rung)}
     climbed = {}
     for rung in rungs or RUNGS:
         began = time.monotonic()

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from refimpl.backbones import Encoder
 from refimpl.data.dataset import Input
-from refimpl.data.views import CROP_ONLY, IDENTITY, View, blur_matrix, random_views, resample, sampling_matrix, to_rows
+from refimpl.data.views import IDENTITY, View, blur_matrix, random_views, resample, sampling_matrix, to_rows
 from refimpl.engine.draws import Draws
 
 SIZE, MANY = 24, 64
@@ -60,7 +60,7 @@ def test_resizing_is_torchs_antialiased_interpolation(size):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-2)
 
 
-@pytest.mark.parametrize("view", [View(scale=(0.1, 1.0), colour=0, grey=0, blur=0), CROP_ONLY])
+@pytest.mark.parametrize("view", [View.geometric(scale=(0.1, 1.0)), View.geometric()])
 def test_random_crops_flips_and_turns_sample_the_image_bilinearly(view):
     """Two bands hold each pixel's own coordinates, so that a view tells where it was taken."""
     texture = images(MANY, 1).float()

@@ -22,7 +22,8 @@ uniformly over clusters, so that a few large clusters cannot rule.
 
 **Defaults.** SGD with momentum 0.9, weight decay 1e-5, rate 0.05 (section 3.3), 20 k-means iterations, PCA to 256
 dimensions (the authors' code). $k$ is ten times the number of classes expected (the paper's finding for ImageNet,
-section 4.1): 100.
+section 4.1): 100. Clusters are renewed every epoch; a small data set, whose epoch is too short for a fresh classifier
+to learn anything, wants `reassign` epochs with one clustering (an option of the authors' code, too).
 
 **Left out.** The Sobel filter in front of the network (a remedy for colour-only clusters in RGB), and AlexNet and VGG.
 """
@@ -34,6 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refimpl.data.views import View, random_views
+from refimpl.engine.distributed import from_main
 from refimpl.engine.method import Method, Output, Recipe
 from refimpl.parts.precision import full
 
@@ -100,19 +102,26 @@ class DeepCluster(Method):
     backbone = "resnet18"
     recipe = Recipe(epochs=20, batch=256, optimiser="sgd", lr=0.05, weight_decay=1e-5)
     smoke = {"k": 8, "pca": 16}
+    proof = {
+        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 20, "batch": 64,
+        "optimiser": "adamw", "lr": 4e-3, "k": 20, "reassign": 5, "margin": 3.0,
+    }  # fmt: skip
 
-    def __init__(self, inputs, backbone=None, *, k: int = 100, pca: int = 256, crop: float = 0.2):
+    def __init__(self, inputs, backbone=None, *, k: int = 100, pca: int = 256, reassign: int = 1, crop: float = 0.2):
         super().__init__(inputs, backbone)
-        self.k, self.pca = k, pca
-        self.view = View(scale=(crop, 1.0), colour=0.0, grey=0.0, blur=0.0)
+        self.k, self.pca, self.reassign = k, pca, reassign
+        self.view = View.geometric(scale=(crop, 1.0))
         self.classifier = nn.Linear(self.encoder.width, k)
         # Pseudo-label of every sample of the data set, -1 where it has none; sized by the data at the first epoch.
         self.register_buffer("assignment", torch.empty(0, dtype=torch.int64))
 
     def before_epoch(self, epoch, data, tools):
+        if epoch % self.reassign:
+            return
         train = torch.as_tensor(data.splits["train"], device=self.classifier.weight.device)
         x = whiten(tools.features(), self.pca)
         _, nearest = k_means(x, min(self.k, len(x)), tools.generator)
+        nearest = from_main(nearest)  # sums on a GPU may differ in the last bit, and so a label between processes
         self.assignment = torch.full((len(data),), -1, device=train.device)
         self.assignment[train] = nearest
         # Clusters of two epochs have nothing in common, so the classifier and its momentum start afresh.

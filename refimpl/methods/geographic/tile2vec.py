@@ -14,10 +14,10 @@ $$\mathcal{L} = \left[ \lVert z_a - z_n \rVert_2 - \lVert z_a - z_d \rVert_2 + m
 averaged over triplets. The second term keeps the network from satisfying the first by inflating its features. With
 features that ignore the image the first term equals $m$.
 
-**Defaults.** ResNet-18, flips and quarter turns only, Adam with betas (0.5, 0.999) and rate 1e-3. The paper's
-neighbourhood is a radius in pixels of one scene; data sets here come as tiles, so by default the radius is the distance
-within which half of all tiles have `neighbours` other tiles, and `radius` sets it in metres. Margin and penalty are
-per-feature scales: 1 and 0.01 here.
+**Defaults.** ResNet-18, flips and quarter turns only, Adam with betas (0.5, 0.999) and rate 1e-3 for a batch of 128.
+The paper's neighbourhood is a radius in pixels of one scene; data sets here come as tiles, so by default the radius is
+the distance within which half of all tiles have `neighbours` other tiles, and `radius` sets it in metres. A margin of 1
+and a penalty of 0.01 suit the size of a ResNet's features (the loss in the authors' code defaults to 0.1 and 0).
 
 **Left out.** Cutting tiles from scenes on the fly: neighbours are other tiles of the data set.
 """
@@ -33,11 +33,12 @@ from torch.nn import functional as F
 from refimpl.data.dataset import Data, DataError
 from refimpl.data.views import View, random_views
 from refimpl.engine.method import Method, Output, Recipe
-from refimpl.parts.precision import full
+from refimpl.parts.precision import full_precision
 
 CANDIDATES = 16  # random tiles tried for each distant one; the first outside the radius is taken
 
 
+@full_precision
 def triplet_loss(z_a: Tensor, z_n: Tensor, z_d: Tensor, margin: float = 1.0, penalty: float = 0.01) -> Tensor:
     """The objective above.
 
@@ -47,7 +48,6 @@ def triplet_loss(z_a: Tensor, z_n: Tensor, z_d: Tensor, margin: float = 1.0, pen
     Returns:
         scalar, the mean over triplets.
     """
-    z_a, z_n, z_d = full(z_a), full(z_n), full(z_d)
     near = torch.linalg.vector_norm(z_a - z_n, dim=1)
     far = torch.linalg.vector_norm(z_a - z_d, dim=1)
     size = sum(torch.linalg.vector_norm(z, dim=1) for z in (z_a, z_n, z_d))
@@ -55,17 +55,22 @@ def triplet_loss(z_a: Tensor, z_n: Tensor, z_d: Tensor, margin: float = 1.0, pen
 
 
 class Neighbourhood:
-    """Which training tiles lie within a radius of each tile, as a padded table.
+    """Which training tiles lie within a radius of each tile, as a padded table of the nearest `widest`.
 
     Attributes:
         radius: metres. table: (N, K) sample numbers, count: (N,) how many of them are valid.
     """
 
-    def __init__(self, locations: np.ndarray, train: np.ndarray, radius: float, neighbours: int, widest: int = 32):
+    def __init__(self, locations: np.ndarray, train: np.ndarray, radius: float, neighbours: int, widest: int = 64):
+        if len(train) < 2:
+            raise DataError("Tile2Vec needs at least two training tiles")
         tree = cKDTree(locations[train])
         wanted = min(max(widest, neighbours) + 1, len(train))
-        # The nearest of a training tile is itself, and is dropped.
-        distance, near = (a[:, 1:] for a in tree.query(locations[train], k=wanted))
+        distance, near = tree.query(locations[train], k=wanted)
+        # A tile is not its own neighbour; it comes first unless another lies at the very same place.
+        itself = near == np.arange(len(train))[:, None]
+        itself[~itself.any(1), -1] = True
+        distance, near = (a[~itself].reshape(len(train), wanted - 1) for a in (distance, near))
         if not radius:
             radius = float(np.median(distance[:, min(neighbours, wanted - 1) - 1]))
         self.radius = radius
@@ -83,6 +88,7 @@ class Tile2Vec(Method):
     needs = ("image", "location")
     backbone = "resnet18"
     recipe = Recipe(epochs=20, batch=128, optimiser="adam", lr=2e-3, betas=(0.5, 0.999), weight_decay=0.0)
+    proof = {"samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 10, "margin": 5.0}
 
     def __init__(
         self,
@@ -96,7 +102,7 @@ class Tile2Vec(Method):
     ):
         super().__init__(inputs, backbone)
         self.margin, self.penalty, self.radius, self.neighbours = margin, penalty, radius, neighbours
-        self.view = View(scale=(1.0, 1.0), ratio=(1.0, 1.0), colour=0.0, grey=0.0, blur=0.0)
+        self.view = View.geometric(scale=(1.0, 1.0), ratio=(1.0, 1.0))
         self._near: tuple[Data, Neighbourhood] | None = None
 
     def neighbourhood(self, data: Data) -> Neighbourhood:
@@ -110,17 +116,19 @@ class Tile2Vec(Method):
     def draw(self, data, index, draws):
         near = self.neighbourhood(data)
         rows, device = index.cpu(), index.device
-        # Neighbour: uniform among those within the radius (a tile that has none stands for itself).
+        # Neighbour: uniform among (the nearest 64 of) those within the radius; with none, the tile itself.
         count = near.count[rows]
         pick = (draws.uniform().cpu() * count).long().clamp(max=near.table.shape[1] - 1)
         neighbour = torch.where(count > 0, near.table[rows, pick], rows)
-        # Distant: uniform among training tiles outside the radius.
+        # Distant: uniform among training tiles outside the radius (the farthest candidate if none is).
         train = torch.as_tensor(data.splits["train"])
         candidates = train[draws.integers(len(train), CANDIDATES).cpu()]
         here = data.take("location", index).double()
         there = data.take("location", candidates.flatten().to(device)).double().reshape(*candidates.shape, 2)
-        outside = (torch.linalg.vector_norm(there - here[:, None], dim=2) > near.radius).cpu()
-        distant = candidates.gather(1, outside.float().argmax(1, keepdim=True))[:, 0]
+        distance = torch.linalg.vector_norm(there - here[:, None], dim=2).cpu()
+        outside = distance > near.radius
+        pick = torch.where(outside.any(1), outside.float().argmax(1), distance.argmax(1))
+        distant = candidates.gather(1, pick[:, None])[:, 0]
         return {
             "anchor": data.take("image", index),
             "neighbour": data.take("image", neighbour.to(device)),

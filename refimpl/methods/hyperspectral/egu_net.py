@@ -137,6 +137,7 @@ class EGUNet(Method):
     protocol = "unmixing"
     recipe = Recipe(epochs=100, batch=256, optimiser="adam", lr=3.2e-3, weight_decay=5e-3, warmup=0.0)
     smoke = {"block": 16}
+    proof = {"samples": 2000, "size": 64, "margin": 0.1}
 
     def __init__(
         self, inputs, backbone=None, *, endmembers: int = 5, block: int = 25, dropout: float = 0.1, weight: float = 1.0

@@ -37,23 +37,26 @@ from refimpl.backbones import BackboneError
 from refimpl.data.views import View, random_views
 from refimpl.engine.draws import Draws
 from refimpl.engine.method import Method, Output, Recipe
-from refimpl.parts.precision import full
+from refimpl.parts.precision import full_precision
 
 
+@full_precision
 def reconstruction_loss(x: Tensor, painted: Tensor, mask: Tensor) -> Tensor:
     """Eq. 1 per missing value. x, painted: (B, C, H, W); mask: (B, 1, H, W), 1 where pixels are missing."""
-    error = mask * (full(x) - full(painted)).square()
+    error = mask * (x - painted).square()
     return error.sum() / (mask.sum() * x.shape[1]).clamp(min=1)
 
 
+@full_precision
 def discriminator_loss(real: Tensor, painted: Tensor) -> Tensor:
     """The negative of Eq. 2's value for logits (B,) of real and painted images."""
-    return F.softplus(-full(real)).mean() + F.softplus(full(painted)).mean()
+    return F.softplus(-real).mean() + F.softplus(painted).mean()
 
 
+@full_precision
 def generator_loss(painted: Tensor) -> Tensor:
     """-log D(F(.)), the non-saturating form of Eq. 2 for the generator, for logits (B,)."""
-    return F.softplus(-full(painted)).mean()
+    return F.softplus(-painted).mean()
 
 
 def random_region(draws: Draws, size: int, share: float = 0.25, coarseness: float = 0.06) -> Tensor:
@@ -92,6 +95,10 @@ class ContextEncoder(Method):
     turns = ("generator", "discriminator")
     recipe = Recipe(epochs=50, batch=128, optimiser="adam", lr=4e-3, betas=(0.5, 0.999), weight_decay=0.0)
     smoke = {"decoder_width": 16}
+    proof = {
+        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 20, "batch": 64, "decoder_width": 16,
+        "margin": 2.0,
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -105,7 +112,7 @@ class ContextEncoder(Method):
     ):
         super().__init__(inputs, backbone)
         self.weight_rec, self.weight_adv, self.share = weight_rec, weight_adv, share
-        self.view = View(scale=(0.5, 1.0), colour=0.0, grey=0.0, blur=0.0)
+        self.view = View.geometric(scale=(0.5, 1.0))
         size, bands = self.encoder.input.size, len(self.encoder.input.bands)
         # In evaluation mode, so that asking for the shape does not touch the running statistics.
         with torch.no_grad():

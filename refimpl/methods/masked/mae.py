@@ -32,7 +32,7 @@ from refimpl.backbones import BackboneError
 from refimpl.data.views import View, random_views
 from refimpl.engine.method import Method, Output, Recipe
 from refimpl.parts.positions import sincos_2d
-from refimpl.parts.precision import full
+from refimpl.parts.precision import full_precision
 
 
 def patchify(x: Tensor, patch: int) -> Tensor:
@@ -42,6 +42,7 @@ def patchify(x: Tensor, patch: int) -> Tensor:
     return x.permute(0, 2, 4, 3, 5, 1).reshape(b, -1, patch * patch * c)
 
 
+@full_precision
 def mae_loss(prediction: Tensor, target: Tensor, hidden: Tensor, normalise: bool = True) -> Tensor:
     """Mean squared error on the hidden patches only.
 
@@ -52,7 +53,6 @@ def mae_loss(prediction: Tensor, target: Tensor, hidden: Tensor, normalise: bool
     Returns:
         scalar, the mean over all hidden patches of the batch.
     """
-    prediction, target = full(prediction), full(target)
     if normalise:
         variance, mean = torch.var_mean(target, dim=2, keepdim=True)
         target = (target - mean) / (variance + 1e-6).sqrt()
@@ -65,6 +65,9 @@ class MAE(Method):
     backbone = "vit_tiny_patch16_224"
     recipe = Recipe(epochs=50, batch=256, lr=1.5e-3, weight_decay=0.05, betas=(0.9, 0.95), warmup=0.1)
     smoke = {"decoder_width": 32, "decoder_depth": 1}
+    proof = {
+        "samples": 2000, "size": 32, "backbone": "vit_micro", "epochs": 20, "batch": 128, "lr": 4e-3, "margin": 5.0,
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -80,7 +83,7 @@ class MAE(Method):
         if not getattr(self.encoder, "is_vit", False):
             raise BackboneError(f"mae hides tokens, so it needs a plain ViT such as {self.backbone}, not {backbone}")
         self.mask_ratio, self.normalise_target = mask_ratio, normalise_target
-        self.view = View(colour=0.0, grey=0.0, blur=0.0)
+        self.view = View.geometric(scale=(0.2, 1.0))
         vit = self.encoder.net
         self.patch, grid = vit.patch_embed.patch_size[0], vit.patch_embed.grid_size[0]
         width = self.encoder.width
