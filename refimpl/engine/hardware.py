@@ -18,7 +18,9 @@ def wants_bf16(precision: str, device: torch.device) -> bool:
         return precision == "bf16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    # torch has no public question for this; where it has none at all, bf16 is left off.
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return device.type == "cpu" and native()
 
 
 def peak_memory_mb(device: torch.device) -> float:
