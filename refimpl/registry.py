@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
+import io
+import tokenize
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +27,10 @@ class UnknownMethod(KeyError):
 
     def __str__(self) -> str:
         return self.args[0]
+
+
+class RegistryError(ValueError):
+    """Files under methods/ that cannot be registered; the message is one line with the remedy."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +92,17 @@ def _base_facts() -> dict:
 
 @lru_cache(maxsize=1)
 def methods() -> dict[str, Entry]:
-    """Every implementation by name, sorted."""
+    """Every implementation by name, sorted. Raises RegistryError for a file that holds none, or a name used twice."""
     found = {}
     for path in sorted(METHODS.glob("*/*.py")):
         if path.name.startswith("_"):
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
         node = _class(tree, "Method")
         if node is None:
-            continue
+            raise RegistryError(f"{path}: no class derived from Method by that name; add one, or start its name with _")
+        if path.stem in found:
+            raise RegistryError(f"{path}: {found[path.stem].path} has that name already; choose another")
         doc = ast.get_docstring(tree) or ""
         facts = {**_base_facts(), **_literals(node)}
         found[path.stem] = Entry(
@@ -145,13 +153,22 @@ def _imports(path: Path) -> set[str]:
 
 
 def _meaning(path: Path) -> str:
-    """The code of a file without comments, docstrings and layout."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    """The code of a file without comments, docstrings and blank lines; the same under every version of Python.
+
+    (A dump of the syntax tree would also be blind to line breaks, but its form changes with the version.)
+    """
+    source = path.read_text(encoding="utf-8")
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, documented) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+            first, last = node.body[0].lineno, node.body[0].end_lineno
+            lines[first - 1 : last] = [""] * (last - first + 1)
+    return "\n".join(stripped for line in lines if (stripped := line.rstrip()))
 
 
 @lru_cache(maxsize=4096)
@@ -161,7 +178,7 @@ def _reading(path: Path, stamp: int) -> tuple[str, frozenset[str]]:
 
 
 def code_hash(*modules: str) -> str:
-    """Hash of the named modules and of all of refimpl that they import, blind to comments and layout."""
+    """Hash of the named modules and of all of refimpl that they import; see `_meaning` for what it is blind to."""
     todo, seen = list(modules), {}
     while todo:
         module = todo.pop()
