@@ -42,7 +42,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _near(word: str, known) -> str:
-    found = difflib.get_close_matches(word, list(known), n=2)
+    found = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {' or '.join(found)}?" if found else f"; known are {', '.join(known)}"
 
 

@@ -26,6 +26,7 @@ from refimpl.engine.checkpoint import write_atomically
 from refimpl.engine.log import TrainingError
 from refimpl.engine.loop import train
 from refimpl.engine.progress import Bar, say
+from refimpl.evaluation import PROTOCOLS, EvaluationError
 from refimpl.studies import build, record, report
 from refimpl.studies.saved import load_method, save_method
 
@@ -149,7 +150,6 @@ def run(options: Options) -> Path:
 
 def finish(folder: Path, method, data: Data, config: dict, trained: dict, started: str, *, quiet: bool = False) -> dict:
     """Judges a trained method, writes record.json and report.html; returns the record."""
-    from refimpl.evaluation import PROTOCOLS
 
     def fresh():
         twin = build.build_method(
@@ -158,10 +158,20 @@ def finish(folder: Path, method, data: Data, config: dict, trained: dict, starte
         return twin.eval()
 
     protocol = PROTOCOLS[method.protocol]
-    with Bar("judging", 100, quiet=quiet) as bar:
-        scores = protocol.evaluate(
-            method, data, seed=config["seed"], fresh=fresh, progress=lambda what, share: bar.reach(100 * share, what)
-        )
+    scores, rules = [], ""
+    try:
+        with Bar("judging", 100, quiet=quiet) as bar:
+            scores = protocol.evaluate(
+                method,
+                data,
+                seed=config["seed"],
+                fresh=fresh,
+                progress=lambda what, share: bar.reach(100 * share, what),
+            )
+        rules = protocol.fingerprint(method, data)
+    except EvaluationError as error:
+        # Training on data without labels is the very point; it only cannot be judged there.
+        say(f"trained, but not judged: {error}; `refimpl evaluate {folder} --data ...` judges it on other data")
     facts = {
         "name": data.name,
         "digest": config["digest"] if data.name == config["data"] else data.digest(),
@@ -172,13 +182,12 @@ def finish(folder: Path, method, data: Data, config: dict, trained: dict, starte
     rows = [{key: value for key, value in score.as_dict().items() if value is not None} for score in scores]
     # What was asked for may hold a path of this machine; the record names the data by name and hash.
     settings = {key: value for key, value in config.items() if key not in ("asked", "begun", "digest")}
-    made = record.run_record(
-        settings, config["begun"], facts, trained, rows, protocol.fingerprint(method, data), started
-    )
+    made = record.run_record(settings, config["begun"], facts, trained, rows, rules, started)
     write_atomically(folder / "record.json", (json.dumps(made, indent=1) + "\n").encode())
     report.write_report(folder, made, method, data)
     if not quiet:
-        report.print_scores(made)
+        if scores:
+            report.print_scores(made)
         say(f"report: {folder / 'report.html'}")
     return made
 
@@ -215,12 +224,16 @@ def evaluate(run_folder: str | Path, *, data: str | None = None, device: str = "
 def publish(run_folder: str | Path, results: Path = RESULTS) -> Path:
     """Copies a finished run's record to catalog/results/<method>-<data>-<id>.json, where the site finds it.
 
-    Raises TrainingError where there is no record.
+    Raises TrainingError where there is no record, or one without scores.
     """
     source = Path(run_folder) / "record.json"
     if not source.exists():
         raise TrainingError(f"{source}: no record there; name the folder of a finished run")
     made = json.loads(source.read_text(encoding="utf-8"))
+    if not made["scores"]:
+        raise TrainingError(
+            f"{source}: the run was not judged; a result needs scores (refimpl evaluate ... --data ...)"
+        )
     name = re.sub(r"[^a-z0-9]+", "_", Path(made["data"]["name"]).stem.lower())
     target = results / f"{made['method']}-{name}-{made['id']}.json"
     results.mkdir(parents=True, exist_ok=True)
