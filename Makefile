@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ADDRESS := 127.0.0.1:8000
+# Keeps a notice about MkDocs 2 (which is not used here) out of the output.
+export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test site serve lint format verify clean
