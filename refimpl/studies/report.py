@@ -38,7 +38,8 @@ def _digits(score: dict) -> int:
 
 
 def _value(score: dict) -> str:
-    return f"{score['value']:.{_digits(score)}f} {score['unit']}".strip()
+    unit = "" if score["unit"] == "1" else f" {score['unit']}"
+    return f"{score['value']:.{_digits(score)}f}{unit}"
 
 
 def _interval(score: dict) -> str:

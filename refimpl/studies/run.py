@@ -180,6 +180,8 @@ def finish(folder: Path, method, data: Data, config: dict, trained: dict, starte
         "source": data.source,
     }
     rows = [{key: value for key, value in score.as_dict().items() if value is not None} for score in scores]
+    for row in rows:
+        row["unit"] = row["unit"] or "1"  # a pure number
     # What was asked for may hold a path of this machine; the record names the data by name and hash.
     settings = {key: value for key, value in config.items() if key not in ("asked", "begun", "digest")}
     made = record.run_record(settings, config["begun"], facts, trained, rows, rules, started)

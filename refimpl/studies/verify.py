@@ -123,7 +123,7 @@ def learns(name: str, device: torch.device, seeds: tuple[int, ...] = SEEDS) -> d
     return {
         "passed": statistics.mean(gains) >= required and min(gains) > 0,
         "metric": headline.metric,
-        "unit": headline.unit,
+        "unit": headline.unit or "1",
         "data": spec,
         "trained": outcome.pop(TRAINED),
         "random": outcome.pop(RANDOM),
@@ -140,7 +140,8 @@ def _line(rung: str, result: dict) -> str:
         bad = [f"{c['name']} ({c['error']:.1e})" for c in result["checks"] if not c["error"] <= c["tolerance"]]
         return "; ".join(bad) or f"{len(result['checks'])} checks"
     mean = {key: statistics.mean(result[key]) for key in ("trained", "random")}
+    unit = "" if result["unit"] == "1" else f" {result['unit']}"
     return (
-        f"{result['metric']} {mean['trained']:.4g} against {mean['random']:.4g} {result['unit']}, "
+        f"{result['metric']} {mean['trained']:.4g} against {mean['random']:.4g}{unit}, "
         f"better by {result['margin']:.4g} (needs {result['required']:g})"
     )
