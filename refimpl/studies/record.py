@@ -54,6 +54,12 @@ def versions() -> dict[str, str]:
     }
 
 
+def as_json(made: dict) -> bytes:
+    """A record as a file: a line per key, so that a change shows as one and a curve does not fill pages."""
+    lines = (f" {json.dumps(key)}: {json.dumps(value)}" for key, value in made.items())
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
 def run_record(
     config: dict, begun: dict, data_facts: dict, trained: dict, scores: list[dict], fingerprint: str, started: str
 ) -> dict:

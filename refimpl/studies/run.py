@@ -185,7 +185,7 @@ def finish(folder: Path, method, data: Data, config: dict, trained: dict, starte
     # What was asked for may hold a path of this machine; the record names the data by name and hash.
     settings = {key: value for key, value in config.items() if key not in ("asked", "begun", "digest")}
     made = record.run_record(settings, config["begun"], facts, trained, rows, rules, started)
-    write_atomically(folder / "record.json", (json.dumps(made, indent=1) + "\n").encode())
+    write_atomically(folder / "record.json", record.as_json(made))
     report.write_report(folder, made, method, data)
     if not quiet:
         if scores:

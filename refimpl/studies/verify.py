@@ -61,7 +61,7 @@ def verify(name: str, *, device: str = "cpu", rungs: list[str] | None = None, fo
         "rungs": {rung: {**before, **climbed}[rung] for rung in RUNGS if rung in {**before, **climbed}},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(made, indent=1) + "\n").encode())
+    write_atomically(path, record.as_json(made))
     return all(result["passed"] for result in climbed.values())
 
 
