@@ -4,6 +4,7 @@ This is all the logic that lives in MkDocs; a builder without hooks runs `python
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -19,6 +20,13 @@ def on_pre_build(config):
         generate(runs=Path(os.environ.get("SITE_RUNS", ROOT / "runs")))
     except SiteError as error:
         raise PluginError(str(error)) from error
+
+
+def on_post_page(output, page, config):
+    """Takes out the blank lines and indents that the theme's templates leave around (not in) the article."""
+    before, article, rest = output.partition("<article")
+    inside, end, after = rest.partition("</article>")
+    return re.sub(r"\s*\n\s*", "\n", before) + article + inside + end + re.sub(r"\s*\n\s*", "\n", after)
 
 
 def on_serve(server, config, builder):

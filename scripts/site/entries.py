@@ -288,7 +288,7 @@ def page(site: Site, entry: Entry) -> str:
     section("Relations", table(relations, "relations") if relations else "")
     implementation = site.implementation(entry)
     runs = newest(site.runs_of(implementation.name)) if implementation else []
-    shown = run_blocks(runs[:RUNS_SHOWN], here)
+    shown = run_blocks(runs[:RUNS_SHOWN], here, brief=True)
     if len(runs) > RUNS_SHOWN:
         address = html(relative(here, implementation_page(implementation.name)))
         shown += f'<p><a href="{address}#results">All {len(runs)} runs</a></p>'

@@ -58,8 +58,12 @@ def curve(points: list, width: int = 260, height: int = 72, most: int = 40) -> s
     )
 
 
-def _scores(run: Mapping) -> str:
-    scores = run.get("scores") or []
+# Left to the implementation's page: they say nearly the same as the metrics beside them.
+SECOND_OPINIONS = ("5-NN accuracy", "linear probe balanced accuracy")
+
+
+def _scores(run: Mapping, brief: bool) -> str:
+    scores = [s for s in run.get("scores") or [] if not (brief and s.get("metric") in SECOND_OPINIONS)]
     features = sorted(
         dict.fromkeys(s.get("features", "trained") for s in scores),
         key=lambda f: next((i for i, known in enumerate(FEATURES) if str(f).startswith(known[:6])), len(FEATURES)),
@@ -72,8 +76,8 @@ def _scores(run: Mapping) -> str:
     return columns(["metric", *(_COLUMNS.get(c, label(c)) for c in features)], rows)
 
 
-def run_block(run: Mapping, record_link: str = "") -> str:
-    """One run: where and on what, its scores beside the baselines, its curve."""
+def run_block(run: Mapping, record_link: str = "", brief: bool = False) -> str:
+    """One run: where and on what, its scores (brief: the leading ones) beside the baselines, its curve."""
     data = run.get("data") or {}
     kind = "synthetic" if data.get("synthetic") else "real"
     badges = f'<span class="badge {kind}">{kind} data</span>'
@@ -90,9 +94,10 @@ def run_block(run: Mapping, record_link: str = "") -> str:
         f"commit {str(run['commit'])[:10]}" if run.get("commit") else "",
     ]
     record = f' · <a href="{html(record_link)}">record</a>' if record_link else ""
+    drawn = curve(run.get("curve") or [])
     return (
         f'<section class="run"><p><strong>{html(data.get("name", "unnamed data"))}</strong> {badges} '
-        f'<span class="quiet">{html(day(run.get("started")))}</span></p>{_scores(run)}{curve(run.get("curve") or [])}'
+        f'<span class="quiet">{html(day(run.get("started")))}</span></p>{_scores(run, brief)}{drawn}'
         f'<p class="quiet">{html(" · ".join(f for f in facts if f))}{record}</p></section>'
     )
 
@@ -103,8 +108,9 @@ def newest(runs: list[Mapping]) -> list[Mapping]:
     return sorted(by_date, key=lambda r: bool((r.get("data") or {}).get("synthetic")))
 
 
-def run_blocks(runs: Iterable[Mapping], here: str) -> str:
+def run_blocks(runs: Iterable[Mapping], here: str, brief: bool = False) -> str:
     """Several runs on the page `here`; a run of this machine has no public record to link."""
     return "".join(
-        run_block(run, "" if run.get("local") else relative(here, record_page(run.get("file", "")))) for run in runs
+        run_block(run, "" if run.get("local") else relative(here, record_page(run.get("file", ""))), brief)
+        for run in runs
     )

@@ -29,6 +29,14 @@ def test_baselines_stand_beside_the_trained_features():
     assert "run on this machine" in run_block({**RUN, "local": True})
 
 
+def test_brief_leaves_second_opinions_out():
+    score = {"value": 80.0, "unit": "%", "features": "trained"}
+    run = {**RUN, "scores": [{**score, "metric": m} for m in ("k-NN accuracy", "5-NN accuracy")]}
+    assert "5-NN" in run_block(run)
+    assert "5-NN" not in run_block(run, brief=True)
+    assert "k-NN" in run_block(run, brief=True)
+
+
 def test_curve_is_small_and_says_what_it_shows():
     points = [[i, 10 / (i + 1)] for i in range(5000)]
     shown = curve(points)
