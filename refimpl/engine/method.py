@@ -8,9 +8,12 @@ A training step, whatever the method, is
         out = method(batch, turn)                  the loss
     method.after_step(progress)                    momentum teacher, queue, centre: once per optimiser step
 
-and `method.before_epoch` is where clustering and other work over the whole training set has its place. Everything a
-step depends on lives in parameters and buffers of the method, so that a checkpoint carries it, and every random number
-comes from `draws`, so that resuming and splitting over processes change nothing.
+and `method.before_epoch` is where clustering and other work over the whole training set has its place.
+
+*Stored* numbers are what the data set holds (integers, unnormalised); `prepare` turns them into normalised floats.
+`turn` is whose turn it is to learn, "all" where there is but one optimiser. Everything a step depends on lives in
+parameters and buffers of the method, so that a checkpoint carries it, and every random number comes from `draws`, so
+that resuming and splitting over processes change nothing.
 """
 
 from __future__ import annotations
@@ -90,7 +93,8 @@ class Method(nn.Module):
         protocol: evaluation that judges it, a name in `refimpl.evaluation.PROTOCOLS`.
         turns: names of the optimisers' turns within a step.
         couples_samples: the loss of a sample depends on which others share its batch, so gradient accumulation
-            would train another loss and is refused.
+            would train another loss and is refused. (Batch normalisation couples samples too, in every network that
+            has it; its statistics are then those of the small batches.)
         smoke: settings that make a smoke run small (also "backbone").
         proof: how rung 4 of the ladder (learns) is climbed: samples, size, backbone and settings of the run on the
             synthetic Earth, and the `margin` by which the trained features must beat random initialisation.
