@@ -11,6 +11,7 @@ import refimpl
 from refimpl import registry
 from refimpl.cli import main
 from refimpl.data import synthetic
+from refimpl.data.bands import same_bands
 
 
 def fails(capsys, *arguments) -> str:
@@ -118,6 +119,13 @@ def test_evaluate_judges_again_and_elsewhere(run):
     before = json.loads((run / "record.json").read_text())["scores"]
     assert main(["evaluate", str(run), "--device", "cpu"]) == 0
     assert json.loads((run / "record.json").read_text())["scores"] == before
+
+
+def test_colours_have_two_names():
+    assert same_bands(("red", "green", "blue"), ("B04", "B03", "B02"))
+    assert same_bands(("B4", "B3"), ("B04", "B03"))
+    assert not same_bands(("red", "green", "blue"), ("B02", "B03", "B04"))
+    assert not same_bands(("red", "green"), ("red", "green", "blue"))
 
 
 def test_evaluate_refuses_other_bands(capsys, run):

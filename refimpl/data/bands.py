@@ -51,6 +51,19 @@ def _plain(band: str) -> str:
     return f"b{band[2:]}" if band.startswith("b0") and len(band) == 3 else band
 
 
+# Sentinel-2's names of the three colours, so that a photograph and a Sentinel-2 image can be compared.
+_COLOURS = {"b4": "red", "b3": "green", "b2": "blue"}
+
+
+def same_bands(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether two data sets show the same bands in the same order; B04 is red, B03 green, B02 blue."""
+
+    def plain(bands: tuple[str, ...]) -> list[str]:
+        return [_COLOURS.get(_plain(band), band.lower()) for band in bands]
+
+    return plain(one) == plain(other)
+
+
 def with_bands(data: Data, wanted: Bands) -> Data:
     """The same data with only the chosen bands, in that order, of its first field with bands and of all like it."""
     if not wanted or not data.inputs:

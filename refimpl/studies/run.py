@@ -20,6 +20,7 @@ import torch.distributed as dist
 
 from refimpl import registry
 from refimpl.data import known
+from refimpl.data.bands import same_bands
 from refimpl.data.dataset import Data, DataError
 from refimpl.engine import distributed
 from refimpl.engine.checkpoint import write_atomically
@@ -209,7 +210,7 @@ def evaluate(run_folder: str | Path, *, data: str | None = None, device: str = "
     if data is not None:
         options.data = data
     opened = open_for(options)
-    if opened.inputs[method.needs[0]].bands != method.encoder.input.bands:
+    if not same_bands(opened.inputs[method.needs[0]].bands, method.encoder.input.bands):
         bands = ", ".join(method.encoder.input.bands)
         raise DataError(f"{opened.name} has other bands than the run ({bands}); train a run with its bands")
     if opened.inputs[method.needs[0]].size != method.encoder.input.size:
