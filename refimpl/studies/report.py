@@ -67,6 +67,7 @@ def draw_curve(folder: Path) -> None:
         axes[1, 0].plot(
             steps, [line["embedding_std"] for line in watched], color="#1a6b54", label="deviation (1 = even)"
         )
+        axes[1, 0].set_ylim(0, 1.05)
         axes[1, 0].set_ylabel("deviation")
         twin = axes[1, 0].twinx()
         twin.plot(steps, [line["effective_rank"] for line in watched], color="#b4581d", label="effective rank")
@@ -80,7 +81,8 @@ def draw_features(folder: Path, method: Method, data: Data) -> bool:
     """features.png: test features on their two principal axes, coloured by class. False where there are no classes."""
     if "label" not in data.gives or not len(data.splits.get("test", ())):
         return False
-    index = torch.as_tensor(data.splits["test"])[:MAPPED]
+    test = torch.as_tensor(data.splits["test"])  # often sorted by class, so evenly spaced ones are drawn
+    index = test[torch.linspace(0, len(test) - 1, min(MAPPED, len(test))).long()]
     device = next(method.parameters()).device
     stored = (data.take(method.needs[0], part).to(device) for part in index.split(256))
     features = torch.cat([method.embed(part).float().cpu() for part in stored])
