@@ -68,10 +68,11 @@ def labels_follow_the_images() -> Check:
     torch.manual_seed(0)
     method = deepcluster.DeepCluster(data.inputs, "resnet10t", k=2, pca=2)
     features = torch.randn(40, 6, generator=torch.Generator().manual_seed(2)) * 0.1
-    features[:, 0] += 10.0 * (torch.arange(40) % 2)  # in the order of the training split, which runs backwards
+    # In no regular order, so that labels shifted by any number of images disagree with it.
+    kind = torch.randint(2, (40,), generator=torch.Generator().manual_seed(5))
+    features[:, 0] += 10.0 * kind.flip(0)  # in the order of the training split, which runs backwards
     tools = EpochTools(lambda: features, lambda parameters: None, torch.Generator().manual_seed(0))
     method.before_epoch(0, data, tools)
-    kind = (39 - torch.arange(40)) % 2
     y = method.draw(data, torch.arange(40), None)["y"]
     agreement = max(float((y == kind).float().mean()), float((y == 1 - kind).float().mean()))
     return Check("share of images whose pseudo-label is not their cluster", 1 - agreement, 0.0)
@@ -79,7 +80,14 @@ def labels_follow_the_images() -> Check:
 
 CASES = [clusters, no_empty_cluster, whitening, uniform_sampling, labels_follow_the_images]
 
+
+def _shifted_labels(self, epoch, data, tools, original=deepcluster.DeepCluster.before_epoch):
+    original(self, epoch, data, tools)
+    self.assignment = self.assignment.roll(1)
+
+
 KNOCKOUTS = {
+    "each image's own pseudo-label": lambda patch: patch(deepcluster.DeepCluster, "before_epoch", _shifted_labels),
     "uniform sampling over clusters": lambda patch: patch(
         deepcluster, "uniform_over_clusters", lambda assignment, samples, generator: samples
     ),
