@@ -5,26 +5,40 @@ Crop, flip and blur are linear and separable, so one view of one image is two sm
     view = V_y X V_x^T
 
 where row o of V (size x H) holds the weights with which source pixels enter output pixel o: a triangle filter of the
-crop's scale (so that shrinking does not alias), reversed for a flip, multiplied by a Gaussian matrix for a blur. That
-replaces per-image Python by two batched products, exactly what both CPUs and GPUs do best. Colour is affine per band,
-so it commutes with the resampling and is applied to the small result.
+crop's scale (so that shrinking does not alias), smoothed by a Gaussian along the output, reversed for a flip. Each row
+has but a few weights other than zero (its *taps*); they are computed alone and scattered into V. That replaces
+per-image Python by two batched products, exactly what both CPUs and GPUs do best.
 
-Colour is described by bands, not by RGB: brightness is a common gain (illumination), contrast a stretch about the
-image's own band means, saturation a pull towards the mean of all standardised bands, grey the end of that pull. There
-is no hue: a rotation of RGB space has no counterpart in 13 bands. Values are not clipped. All parameters are drawn
-up front from `Draws`, so a batch split over processes sees the same views.
+Colour is affine in the bands of a pixel, so it commutes with the resampling and is done between the two products, in
+the layout where that is cheapest. It is described by bands, not by RGB: brightness is a common gain (illumination),
+contrast a stretch about the image's own band means, saturation a pull towards the mean of all standardised bands, grey
+the end of that pull. There is no hue: a rotation of RGB space has no counterpart in 13 bands. Values are not clipped.
+
+The order of axes is chosen so that nothing is copied on the way: from (W, C, H) the first product makes (w, C, H), the
+second reads that transposed and makes (h, w, C), which is the channels_last layout that networks run fastest on.
+
+All random numbers of all views are drawn up front in one call, so a batch split over processes sees the same views, and
+what follows them has no branch that depends on data: it compiles without a break.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from refimpl.backbones import Encoder
 from refimpl.engine.draws import Draws
+
+# What is random in a view, each a number in [0, 1) per image.
+RANDOM = (
+    "area", "ratio", "left", "top", "mirror_x", "mirror_y", "transpose",
+    "blurred", "sigma", "jittered", "brightness", "contrast", "saturation", "grey",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,42 +76,67 @@ class View:
 IDENTITY = View.geometric(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=False, transpose=False)
 
 
-def sampling_matrix(start: Tensor, length: Tensor, flip: Tensor, source: int, size: int) -> Tensor:
-    """(B, size, source) weights that resample [start, start + length) of `source` pixels to `size` pixels.
+def resampling_taps(start: Tensor, length: Tensor, source: Tensor, size: int, longest: int) -> tuple[Tensor, Tensor]:
+    """Which of `source` pixels enter each of `size` pixels that resample [start, start + length), and how much.
 
-    start, length: (B,) in pixels. flip: (B,) bool. The filter is a triangle whose half-width is the larger of one
-    source pixel and one output pixel: bilinear when enlarging, area-like when shrinking. Rows sum to 1.
+    start, length, source: (B,) in pixels; no source is longer than `longest`. The filter is a triangle whose half-width
+    is the larger of one source pixel and one output pixel: bilinear when enlarging, area-like when shrinking.
+    Returns:
+        (B, size, taps) pixel numbers, and as many weights that sum to 1 for each output pixel.
     """
-    device = start.device
-    out = torch.arange(size, device=device, dtype=torch.float32)
-    out = torch.where(flip[:, None], size - 1 - out, out)
+    out = torch.arange(size, device=start.device, dtype=torch.float32)
     step = (length / size)[:, None]
-    centre = start[:, None] + (out + 0.5) * step - 0.5
-    source_pixel = torch.arange(source, device=device, dtype=torch.float32)
-    distance = (source_pixel - centre.clamp(0, source - 1)[:, :, None]).abs()
-    weights = (1 - distance / step.clamp(min=1.0)[:, :, None]).clamp_(min=0)
-    return weights / weights.sum(2, keepdim=True)
+    last = (source - 1)[:, None]
+    centre = (start[:, None] + (out + 0.5) * step - 0.5).clamp(min=0).minimum(last)[:, :, None]
+    half = step.clamp(min=1.0)[:, :, None]
+    taps = math.ceil(2 * max(1.0, longest / size))
+    pixel = (centre - half).floor() + 1 + torch.arange(taps, device=start.device, dtype=torch.float32)
+    weight = (1 - (pixel - centre).abs() / half).clamp(min=0)
+    weight = weight * ((pixel >= 0) & (pixel <= last[:, :, None]))  # at the border, of what is inside
+    return pixel.clamp(0, longest - 1).long(), weight / weight.sum(2, keepdim=True)
 
 
-def blur_matrix(sigma: Tensor, size: int) -> Tensor:
-    """(B, size, size) Gaussian smoothing with deviation sigma (B,) in pixels; the identity where sigma is 0."""
-    pixel = torch.arange(size, device=sigma.device, dtype=torch.float32)
-    squared = (pixel[None, :] - pixel[:, None]).square()
-    weights = torch.exp(-0.5 * squared / sigma.clamp(min=1e-3).square()[:, None, None])
-    return weights / weights.sum(2, keepdim=True)
+def blurred_taps(pixel: Tensor, weight: Tensor, sigma: Tensor, largest: float) -> tuple[Tensor, Tensor]:
+    """The taps of `resampling_taps` after a Gaussian along the output, of deviation sigma (B,) <= largest pixels.
+
+    The Gaussian ends at four deviations of the largest, and at the border; its weights sum to 1. 0 leaves all as it is.
+    """
+    size = pixel.shape[1]
+    radius = min(size - 1, math.ceil(4 * largest))
+    offset = torch.arange(-radius, radius + 1, device=sigma.device)
+    near = torch.arange(size, device=sigma.device)[:, None] + offset  # (size, offsets)
+    gaussian = torch.exp(-0.5 * offset.square() / sigma.clamp(min=1e-3).square()[:, None])
+    gaussian = gaussian[:, None, :] * ((near >= 0) & (near < size))
+    gaussian = gaussian / gaussian.sum(2, keepdim=True)
+
+    def neighbours(x: Tensor) -> Tensor:  # (B, size, taps) -> (B, size, taps, offsets)
+        return F.pad(x, (0, 0, radius, radius)).unfold(1, 2 * radius + 1, 1)
+
+    return neighbours(pixel).flatten(2), (gaussian[:, :, None, :] * neighbours(weight)).flatten(2)
 
 
-def to_rows(stored: Tensor) -> Tensor:
-    """(B, C, H, W) integers -> (B, H, C, W) float32: the layout in which both products need no further copy."""
-    return stored.permute(0, 2, 1, 3).to(torch.float32).contiguous()
+def matrix_of_taps(pixel: Tensor, weight: Tensor, flip: Tensor, longest: int) -> Tensor:
+    """(B, size, longest) matrix V with the weights of each output pixel's taps; rows reversed where flip (B,) is."""
+    batch, size, _ = pixel.shape
+    row = torch.arange(size, device=pixel.device)
+    row = torch.where(flip[:, None], size - 1 - row, row)[:, :, None]
+    v = torch.zeros(batch, size * longest, device=pixel.device)
+    v.scatter_add_(1, (row * longest + pixel).flatten(1), weight.flatten(1))
+    return v.view(batch, size, longest)
 
 
-def resample(rows: Tensor, v_y: Tensor, v_x: Tensor) -> Tensor:
-    """V_y X V_x^T for rows (B, H, C, W), v_y (B, h, H), v_x (B, w, W) -> (B, C, h, w)."""
-    b, height, bands, width = rows.shape
-    tall = torch.bmm(v_y, rows.reshape(b, height, bands * width)).reshape(b, -1, width)
-    small = torch.bmm(tall, v_x.transpose(1, 2))
-    return small.reshape(b, v_y.shape[1], bands, v_x.shape[1]).permute(0, 2, 1, 3)
+def to_columns(stored: Tensor, transposed: bool) -> Tensor:
+    """(B, C, H, W) stored numbers as float32 columns (B, S, C, S), [b, w, c, h]; S is the longer side, 0 fills up.
+
+    With `transposed`, (2 B, S, C, S): behind the images come the same images transposed.
+    """
+    x = stored.to(torch.float32)
+    _, _, height, width = x.shape
+    if height != width:
+        longest = max(height, width)
+        x = F.pad(x, (0, longest - width, 0, longest - height))
+    upright = x.permute(0, 3, 1, 2)
+    return torch.cat([upright, x.permute(0, 2, 1, 3)]) if transposed else upright.contiguous()
 
 
 def random_views(stored: Tensor, views: Sequence[View], encoder: Encoder, draws: Draws) -> list[Tensor]:
@@ -110,56 +149,79 @@ def random_views(stored: Tensor, views: Sequence[View], encoder: Encoder, draws:
     Returns:
         one (B, C, size, size) float32 tensor per view, in channels_last layout.
     """
-    rows = to_rows(stored)
-    return [_one_view(rows, view, encoder, draws) for view in views]
+    columns = to_columns(stored, any(view.transpose for view in views))
+    random = draws.uniform(len(views), len(RANDOM))
+    shape = stored.shape[2:]
+    return [make_view(columns, shape, view, encoder.mean, encoder.std, random[:, i]) for i, view in enumerate(views)]
 
 
-def _one_view(rows: Tensor, view: View, encoder: Encoder, draws: Draws) -> Tensor:
-    _, height, _, width = rows.shape
-    size = view.size or min(height, width)
+def make_view(columns: Tensor, shape: tuple[int, int], view: View, mean: Tensor, std: Tensor, random: Tensor) -> Tensor:
+    """One view of each image from its random numbers.
 
-    # Area and log-ratio are uniform; a crop that would not fit is cut to the image, and its ratio gives way.
-    area = draws.uniform(low=view.scale[0], high=view.scale[1]) * height * width
-    low, high = torch.tensor(view.ratio).log().tolist()
-    ratio = torch.exp(draws.uniform(low=low, high=high))
-    crop_w = torch.sqrt(area * ratio).clamp(max=width)
-    crop_h = torch.sqrt(area / ratio).clamp(max=height)
-    left = draws.uniform() * (width - crop_w)
-    top = draws.uniform() * (height - crop_h)
-    mirror = draws.coin(0.5, 2) & view.flip
-    v_x = sampling_matrix(left, crop_w, mirror[:, 0], width, size)
-    v_y = sampling_matrix(top, crop_h, mirror[:, 1], height, size)
-
-    if view.blur > 0:
-        # The paper's sigma is for 224 pixels; the same blur of the scene is proportionally smaller here.
-        sigma = draws.uniform(low=view.sigma[0], high=view.sigma[1]) * size / 224
-        sigma = torch.where(draws.coin(view.blur), sigma, torch.zeros_like(sigma))
-        smooth = blur_matrix(sigma, size)
-        v_x, v_y = torch.bmm(smooth, v_x), torch.bmm(smooth, v_y)
-
-    x = resample(rows, v_y, v_x)
+    columns: as of `to_columns`, of images of `shape` (H, W). mean, std: (C,) in stored units.
+    random: (B, 14) in [0, 1), columns as `RANDOM`.
+    """
+    u = dict(zip(RANDOM, random.unbind(1), strict=True))
+    batch, longest = len(random), columns.shape[1]
+    size = view.size or min(shape)
+    height, width = (torch.full_like(u["area"], side) for side in shape)
     if view.transpose:
         # Flips and a transposition generate all eight symmetries of the square.
-        x = torch.where(draws.coin(0.5)[:, None, None, None], x.transpose(2, 3), x)
-    x = (x - encoder.mean.view(1, -1, 1, 1)) / encoder.std.view(1, -1, 1, 1)
-    if view.colour > 0 or view.grey > 0:
-        x = _colour(x, view, encoder, draws)
-    return x.contiguous(memory_format=torch.channels_last)
+        turned = u["transpose"] < 0.5
+        height, width = torch.where(turned, width, height), torch.where(turned, height, width)
+        columns = columns[torch.arange(batch, device=columns.device) + batch * turned]
+    elif len(columns) > batch:
+        columns = columns[:batch]
+
+    # Area and log-ratio are uniform; a crop that would not fit is cut to the image, and its ratio gives way.
+    area = _between(u["area"], *view.scale) * height * width
+    ratio = torch.exp(_between(u["ratio"], math.log(view.ratio[0]), math.log(view.ratio[1])))
+    crop_w = torch.sqrt(area * ratio).minimum(width)
+    crop_h = torch.sqrt(area / ratio).minimum(height)
+    # Both axes in one go: x in the first half of the batch, y in the second.
+    start = torch.cat([u["left"] * (width - crop_w), u["top"] * (height - crop_h)])
+    taps = resampling_taps(start, torch.cat([crop_w, crop_h]), torch.cat([width, height]), size, longest)
+    if view.blur > 0:
+        # The paper's sigma is for 224 pixels; the same blur of the scene is proportionally smaller here.
+        sigma = _between(u["sigma"], *view.sigma) * (size / 224) * (u["blurred"] < view.blur)
+        taps = blurred_taps(*taps, torch.cat([sigma, sigma]), view.sigma[1] * size / 224)
+    flip = (torch.cat([u["mirror_x"], u["mirror_y"]]) < 0.5) & view.flip
+    v_x, v_y = matrix_of_taps(*taps, flip, longest).chunk(2)
+
+    bands = columns.shape[2]
+    x = torch.bmm(v_x, columns.flatten(2)).view(batch, size, bands, longest)
+    # The view's band means, before it is made: the rows of V_y have a mean row.
+    means = torch.bmm(x.mean(1), v_y.mean(1)[:, :, None])[:, :, 0]
+    x = _colour(x, means, view, mean, std, u)
+    x = torch.bmm(v_y, x.view(batch, size * bands, longest).transpose(1, 2))
+    return x.view(batch, size, size, bands).permute(0, 3, 1, 2)
 
 
-def _colour(x: Tensor, view: View, encoder: Encoder, draws: Draws) -> Tensor:
-    """Brightness, contrast and saturation of normalised x (B, C, h, w), one set of factors per image."""
+def _colour(x: Tensor, means: Tensor, view: View, mean: Tensor, std: Tensor, u: dict[str, Tensor]) -> Tensor:
+    """Normalisation and colour of x (B, w, C, H) in stored numbers, whose view will have the band means m (B, C).
 
-    def factor(half_width: float) -> Tensor:
-        drawn = draws.uniform(low=max(0.0, 1 - half_width), high=1 + half_width)
-        return torch.where(jittered, drawn, torch.ones_like(drawn))[:, None, None, None]
+    With gain b, contrast c, saturation s and z = (b x - mean) / std:
 
-    jittered = draws.coin(view.colour)
-    brightness, contrast, saturation = factor(view.brightness), factor(view.contrast), factor(view.saturation)
-    saturation = torch.where(draws.coin(view.grey)[:, None, None, None], torch.zeros_like(saturation), saturation)
+        y = c z + (1 - c) (b m - mean) / std          (stretched about the image's own band means)
+        s y + (1 - s) (mean of y over bands)
 
-    # A gain on the stored numbers, written for normalised ones: (b r - m) / s = b z + (b - 1) m / s.
-    offset = (brightness - 1) * (encoder.mean / encoder.std).view(1, -1, 1, 1)
-    middle = x.mean((2, 3), keepdim=True) * brightness + offset
-    x = x * (brightness * contrast) + (offset * contrast + middle * (1 - contrast))
-    return torch.lerp(x.mean(1, keepdim=True).expand_as(x), x, saturation)
+    Constants added here stay what they are in the second product, since the rows of V_y sum to 1.
+    """
+    if not view.colour and not view.grey:
+        return x.mul_((1 / std)[:, None]).sub_((mean / std)[:, None])
+    jittered = u["jittered"] < view.colour
+
+    def factor(name: str, half_width: float) -> Tensor:
+        drawn = _between(u[name], max(0.0, 1 - half_width), 1 + half_width)
+        return torch.where(jittered, drawn, 1.0)[:, None]
+
+    gain, contrast = factor("brightness", view.brightness), factor("contrast", view.contrast)
+    saturation = torch.where((u["grey"] < view.grey)[:, None], 0.0, factor("saturation", view.saturation))
+    scale, offset = gain * contrast / std, ((1 - contrast) * gain * means - mean) / std
+    y = x.mul_(scale[:, None, :, None]).add_(offset[:, None, :, None])
+    grey = y.mean(2, keepdim=True)
+    return y.mul_(saturation[:, :, None, None]).add_(grey.mul_(1 - saturation[:, :, None, None]))
+
+
+def _between(unit: Tensor, low: float, high: float) -> Tensor:
+    return low + (high - low) * unit

@@ -10,7 +10,17 @@ from torch.nn import functional as F
 
 from refimpl.backbones import Encoder
 from refimpl.data.dataset import Input
-from refimpl.data.views import IDENTITY, View, blur_matrix, random_views, resample, sampling_matrix, to_rows
+from refimpl.data.views import (
+    IDENTITY,
+    RANDOM,
+    View,
+    blurred_taps,
+    make_view,
+    matrix_of_taps,
+    random_views,
+    resampling_taps,
+    to_columns,
+)
 from refimpl.engine.draws import Draws
 
 SIZE, MANY = 24, 64
@@ -39,6 +49,11 @@ def stored_units(x: torch.Tensor, enc: Encoder) -> torch.Tensor:
     return x * enc.std.view(1, -1, 1, 1) + enc.mean.view(1, -1, 1, 1)
 
 
+def sampling_matrix(start, length, flip, source, size):
+    sources = torch.full_like(start, source)
+    return matrix_of_taps(*resampling_taps(start, length, sources, size, source), flip, source)
+
+
 # -- geometry ----------------------------------------------------------------------------------------------------------
 
 
@@ -55,7 +70,7 @@ def test_resizing_is_torchs_antialiased_interpolation(size):
     n = len(stored)
     whole = (torch.zeros(n), torch.full((n,), float(SIZE)), torch.zeros(n, dtype=torch.bool))
     v = sampling_matrix(*whole, SIZE, size)
-    ours = resample(to_rows(stored), v, v)
+    ours = torch.einsum("byh,bchw,bxw->bcyx", v, stored, v)
     theirs = F.interpolate(stored, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-2)
 
@@ -121,7 +136,10 @@ def test_blur_is_a_gaussian_convolution(pixels):
 
 
 def test_no_blur_is_the_identity():
-    assert torch.equal(blur_matrix(torch.zeros(2), 5), torch.eye(5).expand(2, 5, 5))
+    pixel = torch.arange(5).expand(2, 5)[:, :, None]
+    taps = blurred_taps(pixel, torch.ones(2, 5, 1), torch.zeros(2), largest=1.0)
+    unflipped = torch.zeros(2, dtype=torch.bool)
+    assert torch.equal(matrix_of_taps(*taps, unflipped, 5), torch.eye(5).expand(2, 5, 5))
 
 
 def test_geometry_keeps_a_constant_image():
@@ -129,6 +147,16 @@ def test_geometry_keeps_a_constant_image():
     enc = encoder(2)
     x = view_of(stored, replace(EVERYTHING, colour=0.0, grey=0.0), enc)
     torch.testing.assert_close(stored_units(x, enc), stored.float(), rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(16, 24), (24, 16)])
+def test_an_image_that_is_not_square_is_cropped_inside_itself(shape):
+    """Its longer side is filled up with zeros; a view must never see them."""
+    stored = torch.full((MANY, 2, *shape), 130, dtype=torch.uint8)
+    enc = encoder(2)
+    x = view_of(stored, replace(EVERYTHING, colour=0.0, grey=0.0), enc)
+    assert x.shape == (MANY, 2, 16, 16)
+    torch.testing.assert_close(stored_units(x, enc), torch.full_like(x, 130.0), rtol=1e-4, atol=1e-2)
 
 
 # -- colour ------------------------------------------------------------------------------------------------------------
@@ -223,6 +251,10 @@ def test_any_number_of_bands(bands):
     assert x.shape == (2, bands, SIZE, SIZE) and torch.isfinite(x).all()
 
 
-def test_an_image_that_is_not_square_gives_a_square_view():
-    stored = images(4)[:, :, :16]
-    assert view_of(stored, EVERYTHING).shape == (4, 4, 16, 16)
+def test_a_view_compiles_without_a_break():
+    """So that a GPU runs it as a few fused kernels; `fullgraph` raises at the first break."""
+    stored, enc = images(), encoder(4)
+    random = torch.rand(8, len(RANDOM), generator=torch.Generator().manual_seed(2))
+    arguments = (to_columns(stored, True), (SIZE, SIZE), EVERYTHING, enc.mean, enc.std, random)
+    compiled = torch.compile(make_view, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(*arguments), make_view(*arguments))
