@@ -1,4 +1,7 @@
-"""The command line: list, show, run, evaluate, publish, data, verify. Only commands that compute import torch."""
+"""The command line: list, show, run, evaluate, publish, export, embed, data, verify.
+
+Only commands that compute import torch.
+"""
 
 from __future__ import annotations
 
@@ -115,6 +118,21 @@ def _publish(args) -> int:
     return 0
 
 
+def _export(args) -> int:
+    from refimpl.studies.export import export
+
+    export(args.run, args.to, args.out)
+    return 0
+
+
+def _embed(args) -> int:
+    from refimpl.studies.embed_files import embed_to_file
+
+    names = ("bands", "size", "stride", "overlap", "components", "nodata", "batch", "device", "quiet")
+    embed_to_file(args.run, args.input, args.out, **{name: getattr(args, name) for name in names})
+    return 0
+
+
 def _data(args) -> int:
     from refimpl.data import known
 
@@ -183,6 +201,25 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("publish", help="put a run's record into the catalog, for a pull request")
     add.add_argument("run", help="a run folder")
 
+    add = commands.add_parser("export", help="the encoder of a finished run for timm, ONNX or torch.export")
+    add.add_argument("run", help="a run folder")
+    add.add_argument("--to", required=True, choices=("timm", "onnx", "torch"))
+    add.add_argument("--out", help="folder to make (default: <run>/<format>)")
+
+    add = commands.add_parser("embed", help="features of images (a Parquet table) or of a scene (a GeoTIFF)")
+    add.add_argument("run", help="a run folder")
+    add.add_argument("input", help="a folder or zip of images, an .npz, a known data set; or one GeoTIFF of any size")
+    add.add_argument("--out", required=True, help="file to write: .parquet, or .tif for a scene")
+    add.add_argument("--bands", help="which bands of the input the run's bands are, by name or number: 4,3,2")
+    add.add_argument("--size", type=int, help="images: crop and resize to the run's size, which this must be")
+    add.add_argument("--stride", type=int, help="scene: pixels from window to window (default: a window's side)")
+    add.add_argument("--overlap", type=int, help="scene: pixels that neighbouring windows share, instead of --stride")
+    add.add_argument("--components", type=int, metavar="K", help="scene: K principal components instead of features")
+    add.add_argument("--nodata", type=float, help="scene: the number that marks missing pixels, if the file hides it")
+    add.add_argument("--batch", type=int, help="images at a time (default: about a million pixels)")
+    add.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default)")
+    add.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
     add = commands.add_parser("data", help="the data sets that --data knows, or facts of one")
     add.add_argument("name", nargs="?", help="a known name or a path")
     add.add_argument("--bands")
@@ -204,6 +241,8 @@ COMMANDS = {
     "run": _run,
     "evaluate": _evaluate,
     "publish": _publish,
+    "export": _export,
+    "embed": _embed,
     "data": _data,
     "verify": _verify,
 }

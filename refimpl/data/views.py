@@ -84,13 +84,13 @@ def resampling_taps(start: Tensor, length: Tensor, source: Tensor, size: int, lo
     Returns:
         (B, size, taps) pixel numbers, and as many weights that sum to 1 for each output pixel.
     """
-    out = torch.arange(size, device=start.device, dtype=torch.float32)
+    out = torch.arange(size, device=start.device, dtype=start.dtype)
     step = (length / size)[:, None]
     last = (source - 1)[:, None]
     centre = (start[:, None] + (out + 0.5) * step - 0.5).clamp(min=0).minimum(last)[:, :, None]
     half = step.clamp(min=1.0)[:, :, None]
     taps = math.ceil(2 * max(1.0, longest / size))
-    pixel = (centre - half).floor() + 1 + torch.arange(taps, device=start.device, dtype=torch.float32)
+    pixel = (centre - half).floor() + 1 + torch.arange(taps, device=start.device, dtype=start.dtype)
     weight = (1 - (pixel - centre).abs() / half).clamp(min=0)
     weight = weight * ((pixel >= 0) & (pixel <= last[:, :, None]))  # at the border, of what is inside
     return pixel.clamp(0, longest - 1).long(), weight / weight.sum(2, keepdim=True)
@@ -103,7 +103,7 @@ def blurred_taps(pixel: Tensor, weight: Tensor, sigma: Tensor, largest: float) -
     """
     size = pixel.shape[1]
     radius = min(size - 1, math.ceil(4 * largest))
-    offset = torch.arange(-radius, radius + 1, device=sigma.device)
+    offset = torch.arange(-radius, radius + 1, device=sigma.device, dtype=sigma.dtype)
     near = torch.arange(size, device=sigma.device)[:, None] + offset  # (size, offsets)
     gaussian = torch.exp(-0.5 * offset.square() / sigma.clamp(min=1e-3).square()[:, None])
     gaussian = gaussian[:, None, :] * ((near >= 0) & (near < size))
@@ -120,17 +120,17 @@ def matrix_of_taps(pixel: Tensor, weight: Tensor, flip: Tensor, longest: int) ->
     batch, size, _ = pixel.shape
     row = torch.arange(size, device=pixel.device)
     row = torch.where(flip[:, None], size - 1 - row, row)[:, :, None]
-    v = torch.zeros(batch, size * longest, device=pixel.device)
+    v = weight.new_zeros(batch, size * longest)
     v.scatter_add_(1, (row * longest + pixel).flatten(1), weight.flatten(1))
     return v.view(batch, size, longest)
 
 
-def to_columns(stored: Tensor, transposed: bool) -> Tensor:
-    """(B, C, H, W) stored numbers as float32 columns (B, S, C, S), [b, w, c, h]; S is the longer side, 0 fills up.
+def to_columns(stored: Tensor, transposed: bool, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(B, C, H, W) stored numbers as floating columns (B, S, C, S), [b, w, c, h]; S is the longer side, 0 fills up.
 
     With `transposed`, (2 B, S, C, S): behind the images come the same images transposed.
     """
-    x = stored.to(torch.float32)
+    x = stored.to(dtype)
     _, _, height, width = x.shape
     if height != width:
         longest = max(height, width)
@@ -147,10 +147,10 @@ def random_views(stored: Tensor, views: Sequence[View], encoder: Encoder, draws:
         views: one `View` per view wanted.
         encoder: whose mean and deviation per band normalise the result.
     Returns:
-        one (B, C, size, size) float32 tensor per view, in channels_last layout.
+        one (B, C, size, size) tensor of the encoder's type per view, in channels_last layout.
     """
-    columns = to_columns(stored, any(view.transpose for view in views))
-    random = draws.uniform(len(views), len(RANDOM))
+    columns = to_columns(stored, any(view.transpose for view in views), encoder.mean.dtype)
+    random = draws.uniform(len(views), len(RANDOM)).to(columns.dtype)
     shape = stored.shape[2:]
     return [make_view(columns, shape, view, encoder.mean, encoder.std, random[:, i]) for i, view in enumerate(views)]
 
