@@ -93,14 +93,23 @@ def _show(args) -> int:
 
 
 def _run(args) -> int:
+    from refimpl.engine.errors import Stopped
     from refimpl.studies.run import Options, run
 
     settings = _settings(args.set)
     for option in ("epochs", "batch"):
         if getattr(args, option) is not None:
             settings[option] = getattr(args, option)
-    names = ("data", "backbone", "bands", "size", "samples", "smoke", "device", "precision", "seed", "out", "resume")
-    run(Options(args.name, **{name: getattr(args, name) for name in names}, settings=settings, quiet=args.quiet))
+    names = ("data", "backbone", "bands", "size", "samples", "smoke", "device", "precision", "compile", "tensorboard")
+    names += ("seed", "out", "resume")
+    options = Options(args.name, **{name: getattr(args, name) for name in names}, settings=settings, quiet=args.quiet)
+    try:
+        run(options)
+    except Stopped as stopped:
+        if int(os.environ.get("RANK", "0")) == 0:
+            print(f"refimpl: {stopped}", file=sys.stderr)
+        # A scheduler that ends a job with SIGTERM puts it back into its queue when it leaves in good order.
+        return 0 if stopped.signal == signal.SIGTERM else 128 + stopped.signal
     return 0
 
 
@@ -187,6 +196,8 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--samples", type=int, help="use at most this many samples")
     add.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default)")
     add.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
+    add.add_argument("--compile", default="auto", choices=("auto", "on", "off"), help="torch.compile (auto: on a GPU)")
+    add.add_argument("--tensorboard", action="store_true", help="write TensorBoard events into the run folder")
     add.add_argument("--seed", type=int, default=0)
     add.add_argument("--out", help="run folder (default: runs/<name>-<data>-<time>)")
     add.add_argument("--resume", action="store_true", help="continue the run in --out, or the newest of this kind")
@@ -259,7 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, RuntimeError, KeyError, OSError) as error:
+    except (ValueError, RuntimeError, KeyError, OSError, MemoryError) as error:
         if os.environ.get("REFIMPL_DEBUG"):
             raise
         # Errors of our own are one line that names the remedy; others are told apart by their type.

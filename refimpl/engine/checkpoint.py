@@ -8,6 +8,7 @@ Random numbers need no saving: they are a function of the step (`refimpl.engine.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,6 +18,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from refimpl.engine.errors import OutputError
+
 KEEP = 2
 
 
@@ -25,7 +28,11 @@ class CheckpointError(RuntimeError):
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader sees either all of it or the former one."""
+    """Writes a file so that a reader sees either all of it or the former one.
+
+    Raises:
+        OutputError: the disk is full, the folder read-only or gone.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(temporary, "wb") as file:
@@ -33,8 +40,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); make room or choose another --out") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def tensors_of(module: nn.Module, optimisers: dict[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
@@ -92,8 +102,15 @@ def load_model(model: dict[str, Tensor], module: nn.Module) -> None:
 
 
 def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], facts: dict) -> None:
-    """Writes checkpoint `step` into `folder` and removes all but the newest `KEEP`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes checkpoint `step` into `folder` and removes all but the newest `KEEP`.
+
+    Raises:
+        OutputError: it cannot be written; those before it are untouched.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from None
     content = save(tensors)
     write_atomically(folder / f"{step:08d}.safetensors", content)
     note = {"step": step, "sha256": hashlib.sha256(content).hexdigest(), **facts}
@@ -102,7 +119,10 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], facts: 
         torn.unlink(missing_ok=True)
     for old in sorted(folder.glob("*.json"))[:-KEEP]:
         old.unlink()
-        old.with_suffix(".safetensors").unlink(missing_ok=True)
+    kept = {note.stem for note in folder.glob("*.json")}
+    for weights in folder.glob("*.safetensors"):  # also those whose note was never written
+        if weights.stem not in kept:
+            weights.unlink(missing_ok=True)
 
 
 def newest_checkpoint(folder: Path, say=print) -> tuple[dict, dict[str, Tensor]] | None:

@@ -77,6 +77,20 @@ class Draws:
         moved.rows, moved._key, moved._stream = self.rows.to(device), self._key, self._stream
         return moved
 
+    def first(self, rows: int) -> Draws:
+        """The same numbers for the first rows only."""
+        part = self.to(self.rows.device)
+        part.rows = self.rows[:rows]
+        return part
+
+    def each(self, parts: int) -> Draws:
+        """Independent numbers for `parts` pieces of every sample (tiles, frames), in rows sample * parts + piece."""
+        pieces = Draws.__new__(Draws)
+        self._stream += 1
+        pieces.rows = (self.rows[:, None] * parts + torch.arange(parts, device=self.rows.device)).flatten()
+        pieces._key, pieces._stream = mix_seeds(self._key, self._stream), 0
+        return pieces
+
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(B, *shape) float32, uniform on [low, high)."""
         columns = math.prod(shape)

@@ -5,34 +5,32 @@ when the run was interrupted, nor (up to rounding, and networks with dropout asi
 batch. So the order of samples comes from (seed, epoch), random numbers from (seed, step, row), the learning rate from
 the step, and everything else that matters is a tensor in the checkpoint.
 
-There is no DataLoader: the data are arrays, a batch is a row of sample numbers, `Method.draw` gathers it (in a thread,
-two steps ahead, where the data do not live on the training device) and `Method.prepare` makes its views on the device.
+A step itself is in `refimpl.engine.step`, how its batches come about in `refimpl.engine.feed`, and what may go wrong in
+`refimpl.engine.nerve`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from refimpl.data.dataset import Data, DataError
-from refimpl.engine import checkpoint, distributed
-from refimpl.engine.draws import Draws, mix_seeds
-from refimpl.engine.hardware import keep_freed_memory, peak_memory_mb, wants_bf16
-from refimpl.engine.log import Log, TrainingError
-from refimpl.engine.method import Batch, EpochTools, Method, Progress, Recipe
-from refimpl.engine.optim import build_optimiser, learning_rate
+from refimpl.engine import checkpoint, distributed, nerve
+from refimpl.engine.draws import mix_seeds
+from refimpl.engine.errors import OutputError, Stopped, TrainingError
+from refimpl.engine.features import training_features
+from refimpl.engine.feed import feed, resident
+from refimpl.engine.hardware import keep_freed_memory, peak_memory_mb, with_index
+from refimpl.engine.log import Log, summary
+from refimpl.engine.method import EpochTools, Method, Progress, Recipe
+from refimpl.engine.optim import learning_rate
 from refimpl.engine.progress import Bar, say
+from refimpl.engine.step import Stepper
 
-RESIDENT_SHARE = 0.5  # data are kept on the GPU when they take at most this share of its free memory
 WATCH_EVERY = 25  # steps between two looks at the features
 
 
@@ -56,9 +54,11 @@ def train(
     seed: int = 0,
     device: str | torch.device = "cpu",
     precision: str = "auto",
+    compiles: str = "auto",
     folder: Path | None = None,
     save_every: int | None = None,
     max_steps: int | None = None,
+    tensorboard: bool = False,
     quiet: bool = False,
 ) -> Trained:
     """Trains `method` in place on `data.splits["train"]`.
@@ -66,14 +66,17 @@ def train(
     Args:
         recipe: epochs, batch (of all processes together), optimiser, rates.
         precision: "fp32", "bf16", or "auto" (bf16 where the hardware multiplies it natively).
+        compiles: "on", "off" or "auto" (torch.compile on a GPU).
         folder: where metrics and checkpoints go; the newest sound checkpoint in it is resumed. None keeps nothing.
         save_every: steps between checkpoints (default: an epoch, at most 200).
         max_steps: stop after this many steps (the schedule is then that of the shorter run).
+        tensorboard: write TensorBoard events beside the metrics.
     Raises:
-        TrainingError: a loss that is not finite, a method that cannot accumulate.
+        TrainingError: a loss that is not finite, a batch that does not fit, a method that cannot accumulate.
         DataError: fewer training samples than one batch.
+        Stopped: SIGTERM or Ctrl-C, after the step at hand and with a checkpoint (only where there is a folder).
     """
-    device = _with_index(torch.device(device))
+    device = with_index(device)
     keep_freed_memory()
     order_of = torch.as_tensor(data.splits["train"], dtype=torch.int64)
     big_batch = recipe.batch * recipe.accumulate
@@ -84,132 +87,102 @@ def train(
         steps = min(steps, max_steps)
     epochs = -(-steps // per_epoch)
 
-    method.to(device).train()
-    for parameter in method.parameters():
-        if parameter.dim() == 4:  # kernels of 2-d convolutions run fastest with channels innermost
-            parameter.data = parameter.data.to(memory_format=torch.channels_last)
-    if distributed.world_size() > 1:
-        distributed.globalise_batch_norm(method)
-    optimisers = {turn: build_optimiser(method.parameters_of(turn), recipe) for turn in method.turns}
-
-    first, seconds_before = 0, 0.0
-    checkpoints = folder / "checkpoints" if folder else None
-    if checkpoints and (found := checkpoint.newest_checkpoint(checkpoints, say)):
-        facts, tensors = found
-        checkpoint.restore(tensors, method, optimisers)
-        first, seconds_before = facts["step"], facts["seconds"]
+    stepper = Stepper(method, recipe, device, precision, compiles)
+    saver = _Saver(folder, method, stepper.optimisers)
+    first = saver.resume()
     save_every = save_every or min(per_epoch, 200)
-    data = _resident(data.only(*method.needs), device)
-    model = method
-    if distributed.world_size() > 1:
-        # The turns of an adversary use different parameters, and a transformer may leave some of its own unused.
-        model = DistributedDataParallel(method, broadcast_buffers=False, find_unused_parameters=True)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=wants_bf16(precision, device))
+    data = resident(data.only(*method.needs), device)
 
-    log = Log(folder, first, quiet or not distributed.is_main())
+    quiet = quiet or not distributed.is_main()
     trained = Trained(steps, 0.0, 0.0, 0.0)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    began = time.monotonic()
-    with Bar(f"training {type(method).__name__}", steps, start=first, quiet=quiet or not distributed.is_main()) as bar:
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(contextlib.closing(Log(folder, first, big_batch, quiet, tensorboard)))
+        stop = stack.enter_context(nerve.StopRequest(active=folder is not None))
+        bar = stack.enter_context(Bar(f"training {type(method).__name__}", steps, start=first, quiet=quiet))
         for epoch in range(first // per_epoch, epochs):
             start = max(first, epoch * per_epoch)
             if start == epoch * per_epoch:
-                method.before_epoch(epoch, data, _epoch_tools(method, data, optimisers, seed, epoch, device, autocast))
+                method.before_epoch(epoch, data, _epoch_tools(stepper, data, seed, epoch))
             order = method.order(epoch, order_of, _generator(seed, epoch, 0))
             span = range(start, min(steps, (epoch + 1) * per_epoch))
-            for step, micro_batches in _feed(method, data, order, span, recipe, seed, per_epoch, device):
+            for step, micro_batches in feed(method, data, order, span, recipe, seed, per_epoch, device):
                 torch.manual_seed(mix_seeds(seed, step, distributed.rank()))  # dropout, the only other randomness
-                rate = learning_rate(step, steps, recipe)
-                saves = (step + 1) % save_every == 0 or step == steps - 1
+                progress = Progress(step + 1, steps, epoch, epochs)
+                asks = device.type == "cpu" or step % WATCH_EVERY == 0  # on a GPU every question waits for it
+                signal = stop.agreed() if asks else 0
+                saves = (step + 1) % save_every == 0 or step == steps - 1 or signal
                 looks = step % WATCH_EVERY == 0 or saves  # never save what was not looked at: it may be NaN
-                metrics, embedding = _step(model, method, optimisers, micro_batches, rate, recipe, autocast)
-                method.after_step(Progress(step + 1, steps, epoch, epochs))
+                try:
+                    metrics, embedding = stepper.take(micro_batches, progress)
+                except (RuntimeError, MemoryError) as error:
+                    if not nerve.out_of_memory(error):
+                        raise
+                    method.zero_grad(set_to_none=True)
+                    big = (step, micro_batches[0], device, recipe.batch, method.couples_samples, stepper.try_out)
+                    raise nerve.memory_error(*big) from None
                 if looks or device.type == "cpu":
-                    line = log.write(step, rate, metrics, embedding if looks else None, recipe, began, first)
-                    trained.warnings += line.pop("warnings", [])
-                    bar.advance(f"loss {line['loss']:.4g}, {line['images_per_second']:.0f} images/s")
+                    rate = learning_rate(step, steps, recipe)
+                    try:
+                        line = log.write(step, rate, metrics, embedding if looks else None)
+                    except TrainingError as error:
+                        raise _not_finite(error, nerve.bad_samples(micro_batches), saver.step) from None
+                    trained.warnings += line.pop("warnings")
+                    bar.advance(summary(line))
                 else:
                     bar.advance()
-                if checkpoints and distributed.is_main() and saves:
-                    facts = {"seconds": seconds_before + time.monotonic() - began}
-                    checkpoint.save_checkpoint(checkpoints, step + 1, checkpoint.tensors_of(method, optimisers), facts)
-    trained.seconds = seconds_before + time.monotonic() - began
+                if saves:
+                    saver.save(step + 1, last=step == steps - 1)
+                if signal and step < steps - 1:
+                    raise Stopped(signal, step + 1, folder)
+        trained.seconds = saver.seconds()
+        trained.curve = log.curve()
     trained.images_per_second = steps * big_batch / max(trained.seconds, 1e-9)
     trained.peak_memory_mb = peak_memory_mb(device)
-    trained.curve = log.curve()
-    log.close()
     return trained
 
 
-def _step(model, method, optimisers, micro_batches, rate, recipe, autocast) -> tuple[dict[str, float], Tensor | None]:
-    """One optimiser step for every turn. Returns mean metrics and the last embedding."""
-    totals: dict[str, Tensor] = {}
-    embedding = None
-    prepared = []
-    for batch, draws in micro_batches:
-        with torch.no_grad():
-            prepared.append(method.prepare(batch, draws))
-    for turn in method.turns:
-        method.zero_grad(set_to_none=True)
-        for i, batch in enumerate(prepared):
-            delays = i < len(prepared) - 1 and isinstance(model, DistributedDataParallel)
-            with model.no_sync() if delays else contextlib.nullcontext():
-                with autocast:
-                    out = model(batch, turn)
-                (out.loss / len(prepared)).backward()
-            suffix = "" if turn == method.turns[0] else f"_{turn}"
-            for key, value in {"loss": out.loss, **out.metrics}.items():
-                totals[key + suffix] = totals.get(key + suffix, 0.0) + value.detach().float() / len(prepared)
-            embedding = out.embedding if out.embedding is not None else embedding
-        optimiser = optimisers[turn]
-        for group in optimiser.param_groups:
-            group["lr"] = rate * method.rate_of(turn)
-        if recipe.clip:
-            torch.nn.utils.clip_grad_norm_([p for _, p in method.parameters_of(turn)], recipe.clip)
-        optimiser.step()
-    return totals, embedding
+class _Saver:
+    """Checkpoints of a run, and its time over all its parts."""
+
+    def __init__(self, folder: Path | None, method: Method, optimisers: dict[str, torch.optim.Optimizer]):
+        self._folder = folder / "checkpoints" if folder else None
+        self._method, self._optimisers = method, optimisers
+        self._before, self._began = 0.0, time.monotonic()
+        self.step = 0  # of the newest sound checkpoint
+
+    def resume(self) -> int:
+        """Restores the newest sound checkpoint, if there is one; returns the step to begin with."""
+        if self._folder and (found := checkpoint.newest_checkpoint(self._folder, say)):
+            facts, tensors = found
+            checkpoint.restore(tensors, self._method, self._optimisers)
+            self.step, self._before = facts["step"], facts["seconds"]
+        self._began = time.monotonic()
+        return self.step
+
+    def seconds(self) -> float:
+        """Time spent in training so far, that before a resume included."""
+        return self._before + time.monotonic() - self._began
+
+    def save(self, step: int, last: bool) -> None:
+        """A checkpoint that cannot be written is said and costs the run nothing, unless it is the last one."""
+        if self._folder is None or not distributed.is_main():
+            return
+        tensors = checkpoint.tensors_of(self._method, self._optimisers)
+        try:
+            checkpoint.save_checkpoint(self._folder, step, tensors, {"seconds": self.seconds()})
+            self.step = step
+        except OutputError as error:
+            if last:
+                raise
+            say(f"{error}; the run goes on, its last checkpoint is of step {self.step}", style="yellow")
 
 
-def _feed(
-    method, data: Data, order: Tensor, span: range, recipe: Recipe, seed: int, per_epoch: int, device: torch.device
-) -> Iterator[tuple[int, list[tuple[Batch, Draws]]]]:
-    """Drawn batches of the steps in `span`, this process's part of each, one step ahead when data and device differ."""
-    world, rank = distributed.world_size(), distributed.rank()
-    local = recipe.batch // world
-    lives = _device_of(data)
-    resident = lives == device
-
-    def fetch(step: int) -> list[tuple[Batch, Draws]]:
-        parts = []
-        for micro in range(recipe.accumulate):
-            begin = micro * recipe.batch + rank * local
-            rows = torch.arange(begin, begin + local)
-            position = (step % per_epoch) * recipe.batch * recipe.accumulate + rows
-            draws = Draws(seed, step, rows.to(lives))
-            batch = method.draw(data, order[position].to(lives), draws)
-            if not resident:
-                batch = {name: value if value.is_cuda else value.pin_memory() for name, value in batch.items()}
-            parts.append((batch, draws))
-        return parts
-
-    if resident:
-        for step in span:
-            yield step, fetch(step)
-        return
-    with ThreadPoolExecutor(1) as pool:
-        ahead = {step: pool.submit(fetch, step) for step in islice(span, 2)}
-        for step in span:
-            parts = ahead.pop(step).result()
-            if step + 2 < span.stop:
-                ahead[step + 2] = pool.submit(fetch, step + 2)
-            yield (
-                step,
-                [
-                    ({n: v.to(device, non_blocking=True) for n, v in batch.items()}, draws.to(device))
-                    for batch, draws in parts
-                ],
-            )
+def _not_finite(error: TrainingError, culprit: str, saved: int) -> TrainingError:
+    remedy = f"{culprit}; mend or leave it out" if culprit else "lower --set lr or use --precision fp32"
+    kept = f"; the checkpoint of step {saved} is sound" if saved else ""
+    return TrainingError(f"{error}: {remedy}{kept}")
 
 
 def _check(method: Method, recipe: Recipe, samples: int, name: str) -> None:
@@ -231,56 +204,18 @@ def _check(method: Method, recipe: Recipe, samples: int, name: str) -> None:
         )
 
 
-def _epoch_tools(method, data, optimisers, seed, epoch, device, autocast) -> EpochTools:
-    def features() -> Tensor:
-        return training_features(method, data, device, autocast)
-
+def _epoch_tools(stepper: Stepper, data: Data, seed: int, epoch: int) -> EpochTools:
     def forget(parameters) -> None:
         for parameter in parameters:
-            for optimiser in optimisers.values():
+            for optimiser in stepper.optimisers.values():
                 optimiser.state.pop(parameter, None)
 
-    return EpochTools(features, forget, _generator(seed, epoch, 1))
-
-
-@torch.no_grad()
-def training_features(method: Method, data: Data, device, autocast, batch: int = 512) -> Tensor:
-    """(N, width) float32 features of the training split on every process; each computes its share."""
-    index = torch.as_tensor(data.splits["train"], dtype=torch.int64)
-    world, rank = distributed.world_size(), distributed.rank()
-    share = -(-len(index) // world)
-    padded = torch.cat([index, index[: share * world - len(index)]])
-    was_training = method.training
-    method.eval()
-    parts = []
-    for chunk in padded[rank * share : (rank + 1) * share].split(batch):
-        stored = data.take(method.needs[0], chunk.to(_device_of(data))).to(device)
-        with autocast:
-            parts.append(method.embed(stored).float())
-    method.train(was_training)
-    return distributed.gather(torch.cat(parts))[: len(index)]
+    return EpochTools(
+        features=lambda: training_features(stepper.method, data, stepper.device, stepper.autocast),
+        forget=forget,
+        generator=_generator(seed, epoch, 1),
+    )
 
 
 def _generator(seed: int, epoch: int, purpose: int) -> torch.Generator:
     return torch.Generator().manual_seed(mix_seeds(seed, -1 - epoch, purpose))
-
-
-def _device_of(data: Data) -> torch.device:
-    values = next(iter(data.fields.values()))
-    return values.device if isinstance(values, Tensor) else torch.device("cpu")
-
-
-def _resident(data: Data, device: torch.device) -> Data:
-    """The fields on the GPU if they fit there comfortably, else as they are."""
-    if device.type != "cuda":
-        return data
-    # uint16 becomes int32 there (see Data.take).
-    size = sum(v.nbytes * (2 if str(v.dtype) == "uint16" else 1) for v in data.fields.values())
-    return data.to(device) if size < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0] else data
-
-
-def _with_index(device: torch.device) -> torch.device:
-    """ "cuda" as "cuda:0" (or whichever is current), so that it equals the device of a tensor that lives there."""
-    return (
-        torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" and device.index is None else device
-    )

@@ -6,6 +6,7 @@ A training step, whatever the method, is
     batch = method.prepare(batch, draws)           views, masks, crops (what augmentation does), the whole batch at once
     for turn in method.turns:                      one turn, one optimiser; two where an adversary takes turns
         out = method(batch, turn)                  the loss
+        method.before_update(turn, progress)       gradients cancelled or changed; then the optimiser moves the weights
     method.after_step(progress)                    momentum teacher, queue, centre: once per optimiser step
 
 and `method.before_epoch` is where clustering and other work over the whole training set has its place.
@@ -39,6 +40,8 @@ class Recipe:
     warmup is the fraction of all steps over which lr rises from 0; then it falls along a half cosine to 0.
     betas are Adam's; SGD uses betas[0] as momentum. clip: largest norm of a gradient, 0 for none.
     accumulate: batches whose gradients are summed into one step; the batch of that step is batch * accumulate.
+    weight_decay_end: reached along a half cosine at the last step (DINO's schedule); below 0 it stays the same.
+    recompute: activations of the backbone are computed again in the backward pass, not kept: time for memory.
     """
 
     epochs: int = 20
@@ -50,6 +53,8 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.999)
     clip: float = 0.0
     accumulate: int = 1
+    weight_decay_end: float = -1.0
+    recompute: bool = False
 
     def but(self, **changes) -> Recipe:
         return replace(self, **changes)
@@ -153,6 +158,9 @@ class Method(nn.Module):
     def rate_of(self, turn: str) -> float:
         """Learning rate of a turn relative to the recipe's."""
         return 1.0
+
+    def before_update(self, turn: str, progress: Progress) -> None:
+        """Between gradient and update of a turn: cancel or change gradients (such as a last layer frozen at first)."""
 
     def after_step(self, progress: Progress) -> None:
         """State that follows the weights: teacher, queue, centre. Once per optimiser step, however many batches."""

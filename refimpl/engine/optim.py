@@ -26,6 +26,14 @@ def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
+def weight_decay(step: int, steps: int, recipe: Recipe) -> float:
+    """Weight decay of optimiser step `step` (0 .. steps-1): constant, or a half cosine to recipe.weight_decay_end."""
+    if recipe.weight_decay_end < 0:
+        return recipe.weight_decay
+    share = 0.5 * (1 + math.cos(math.pi * step / max(1, steps - 1)))
+    return recipe.weight_decay_end + (recipe.weight_decay - recipe.weight_decay_end) * share
+
+
 def build_optimiser(named: Iterable[tuple[str, nn.Parameter]], recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser; biases, norms and other vectors are not decayed (He et al. 2019, arXiv 1812.01187).
 
@@ -34,8 +42,8 @@ def build_optimiser(named: Iterable[tuple[str, nn.Parameter]], recipe: Recipe) -
     """
     named = list(named)
     groups = [
-        {"params": [p for _, p in named if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for _, p in named if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for _, p in named if p.ndim > 1], "weight_decay": recipe.weight_decay, "decays": True},
+        {"params": [p for _, p in named if p.ndim <= 1], "weight_decay": 0.0, "decays": False},
     ]
     groups = [g for g in groups if g["params"]]
     if recipe.optimiser == "adamw":

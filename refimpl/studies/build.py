@@ -12,6 +12,7 @@ import torch
 
 from refimpl import registry
 from refimpl.data.dataset import Input
+from refimpl.engine.hardware import channels_innermost
 from refimpl.engine.method import Method, Recipe
 
 SMOKE_SIZE = 32
@@ -84,7 +85,7 @@ def build_method(name: str, inputs: dict[str, Input], *, backbone: str | None = 
         raise SettingError(f"{name} reads {missing[0]!r}, but no input of that name was given")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return cls(inputs, backbone, **hyper)
+        return channels_innermost(cls(inputs, backbone, **hyper))
 
 
 # Fields that networks read, so that `load` can describe them from a number of bands alone.

@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,8 +26,9 @@ from refimpl.data.bands import same_bands
 from refimpl.data.dataset import Data, DataError
 from refimpl.engine import distributed
 from refimpl.engine.checkpoint import write_atomically
-from refimpl.engine.log import TrainingError
+from refimpl.engine.errors import TrainingError
 from refimpl.engine.loop import train
+from refimpl.engine.nerve import FolderLock
 from refimpl.engine.progress import Bar, say
 from refimpl.evaluation import PROTOCOLS, EvaluationError
 from refimpl.studies import build, record, report
@@ -48,6 +51,8 @@ class Options:
     smoke: bool = False
     device: str = "auto"
     precision: str = "auto"
+    compile: str = "auto"
+    tensorboard: bool = False
     seed: int = 0
     out: str | None = None
     resume: bool = False
@@ -95,6 +100,7 @@ def run(options: Options) -> Path:
 
     Raises:
         DataError, TrainingError, SettingError, BackboneError, UnknownMethod: each one line that names the remedy.
+        Stopped: a signal asked for it; the folder holds a checkpoint.
     """
     cls = build.method_class(options.method)
     started = record.now()
@@ -121,31 +127,34 @@ def run(options: Options) -> Path:
         "digest": data.digest(),
         "begun": {"commit": record.commit(), "code_hash": registry.rung_hash(options.method, "measured")},
     }
-    with distributed.process_group(device):
-        folder = _folder(options, config, started)
-        if distributed.is_main() and not options.quiet:
-            size = f"{config['size']} px" if config["size"] > 1 else "pixels"
-            say(
-                f"{options.method} on {data.name}: {len(data.splits['train'])} training samples, "
-                f"{len(config['bands'])} bands, {size}, {config['backbone']}, {device}"
+    with contextlib.ExitStack() as held:  # the folder is ours until it is finished
+        with distributed.process_group(device):
+            folder = _folder(options, config, started, held)
+            if distributed.is_main() and not options.quiet:
+                size = f"{config['size']} px" if config["size"] > 1 else "pixels"
+                say(
+                    f"{options.method} on {data.name}: {len(data.splits['train'])} training samples, "
+                    f"{len(config['bands'])} bands, {size}, {config['backbone']}, {device}"
+                )
+            trained = train(
+                method,
+                data,
+                recipe,
+                seed=options.seed,
+                device=device,
+                precision=options.precision,
+                compiles=options.compile,
+                tensorboard=options.tensorboard,
+                folder=folder,
+                max_steps=build.SMOKE_STEPS if options.smoke and "epochs" not in options.settings else None,
+                quiet=options.quiet,
             )
-        trained = train(
-            method,
-            data,
-            recipe,
-            seed=options.seed,
-            device=device,
-            precision=options.precision,
-            folder=folder,
-            max_steps=build.SMOKE_STEPS if options.smoke and "epochs" not in options.settings else None,
-            quiet=options.quiet,
-        )
-        main = distributed.is_main()
-    if main:
-        method.eval()
-        save_method(folder, options.method, config["backbone"], config["hyper"], method)
-        facts = {**asdict(trained), "device": record.device_name(device)}
-        finish(folder, method, data, config, facts, started, quiet=options.quiet)
+            main = distributed.is_main()
+        if main:
+            method.eval()
+            save_method(folder, options.method, config["backbone"], config["hyper"], method)
+            facts = {**asdict(trained), "device": record.device_name(device)}
+            finish(folder, method, data, config, facts, started, quiet=options.quiet)
     return folder
 
 
@@ -244,12 +253,12 @@ def publish(run_folder: str | Path, results: Path = RESULTS) -> Path:
     return target
 
 
-def _folder(options: Options, config: dict, started: str) -> Path:
-    """Creates (or for --resume finds) the run folder, the same on every process."""
+def _folder(options: Options, config: dict, started: str, held: contextlib.ExitStack) -> Path:
+    """Creates (or for --resume finds) the run folder, the same on every process; the main one locks it into `held`."""
     chosen: list[Path | str | None] = [None]
     if distributed.is_main():
         try:
-            chosen[0] = _prepare_folder(options, config, started)
+            chosen[0] = _prepare_folder(options, config, started, held)
         except Exception as error:  # the other processes wait for an answer, whatever happened here
             chosen[0] = str(error)
     if distributed.world_size() > 1:
@@ -259,12 +268,14 @@ def _folder(options: Options, config: dict, started: str) -> Path:
     return chosen[0]
 
 
-def _prepare_folder(options: Options, config: dict, started: str) -> Path:
+def _prepare_folder(options: Options, config: dict, started: str, held: contextlib.ExitStack) -> Path:
+    # torchrun starts all processes anew when one was lost: they go on where the last checkpoint is.
+    resume = options.resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     name = f"{options.method}-{config['data']}".replace("/", "_")
     runs = Path("runs")
     if options.out:
         folder = Path(options.out)
-    elif options.resume:
+    elif resume:
         earlier = sorted(runs.glob(f"{name}-*/config.json"), key=lambda path: path.stat().st_mtime)
         if not earlier:
             raise TrainingError(f"no earlier run of {name} under {runs}/ to resume; name its folder with --out")
@@ -272,9 +283,14 @@ def _prepare_folder(options: Options, config: dict, started: str) -> Path:
     else:
         stamp = started.replace("-", "").replace(":", "").replace("T", "-").rstrip("Z")
         folder = runs / f"{name}-{stamp}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from None
+    held.enter_context(FolderLock(folder))
     note = folder / "config.json"
     if note.exists():
-        if not options.resume:
+        if not resume:
             raise TrainingError(f"{folder} holds a run already; continue it with --resume or choose another --out")
         before = json.loads(note.read_text(encoding="utf-8"))
         # `begun` may differ: the record keeps the code that the run began with, and expires if that has changed.
@@ -284,9 +300,5 @@ def _prepare_folder(options: Options, config: dict, started: str) -> Path:
             raise TrainingError(f"{folder} was begun with another {' and '.join(differing)}; resume it as it was begun")
         config["begun"] = before["begun"]
         return folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(note, (json.dumps(config, indent=1) + "\n").encode())
-    except OSError as error:
-        raise TrainingError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
+    write_atomically(note, (json.dumps(config, indent=1) + "\n").encode())
     return folder

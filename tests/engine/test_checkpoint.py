@@ -11,6 +11,7 @@ from torch import nn
 
 from refimpl.engine import checkpoint
 from refimpl.engine.checkpoint import CheckpointError, newest_checkpoint, save_checkpoint
+from refimpl.engine.errors import OutputError
 
 
 def tensors(value: float) -> dict[str, torch.Tensor]:
@@ -115,7 +116,7 @@ def test_a_full_disk_leaves_the_former_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OutputError, match="No space left on device"):
         checkpoint.write_atomically(path, b"new")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 

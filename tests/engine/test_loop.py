@@ -11,7 +11,7 @@ from torch import nn
 
 from refimpl.data.dataset import Data, DataError, Input
 from refimpl.engine import loop
-from refimpl.engine.log import TrainingError
+from refimpl.engine.errors import TrainingError
 from refimpl.engine.method import Method, Output, Recipe
 
 SAMPLES, BANDS = 22, 4

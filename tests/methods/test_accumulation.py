@@ -9,7 +9,7 @@ from two_processes.jobs import in_float64
 
 from refimpl import registry
 from refimpl.engine import loop
-from refimpl.engine.log import TrainingError
+from refimpl.engine.errors import TrainingError
 
 CLOSE = 1e-8  # as for two processes: float64 sums in another order
 

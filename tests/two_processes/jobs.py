@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from refimpl.backbones import Encoder
-from refimpl.engine import distributed, loop
+from refimpl.engine import distributed, loop, step
 from refimpl.engine.method import Method
 
 
@@ -41,7 +41,7 @@ def in_float64(method: Method):
 @contextlib.contextmanager
 def remembered_gradients(found: dict[str, Tensor]):
     """Puts the gradients that each turn's first optimiser step sees into `found`."""
-    build_optimiser = loop.build_optimiser
+    build_optimiser = step.build_optimiser
 
     def watched(named, recipe):
         named = list(named)
@@ -55,11 +55,11 @@ def remembered_gradients(found: dict[str, Tensor]):
         optimiser.register_step_pre_hook(remember)
         return optimiser
 
-    loop.build_optimiser = watched
+    step.build_optimiser = watched
     try:
         yield
     finally:
-        loop.build_optimiser = build_optimiser
+        step.build_optimiser = build_optimiser
 
 
 def train(name: str, steps: int = 2) -> dict[str, Tensor]:
