@@ -94,6 +94,7 @@ def _show(args) -> int:
 
 def _run(args) -> int:
     from refimpl.engine.errors import Stopped
+    from refimpl.engine.nerve import leaves_on_sigterm
     from refimpl.studies.run import Options, run
 
     settings = _settings(args.set)
@@ -104,7 +105,8 @@ def _run(args) -> int:
     names += ("seed", "out", "resume")
     options = Options(args.name, **{name: getattr(args, name) for name in names}, settings=settings, quiet=args.quiet)
     try:
-        run(options)
+        with leaves_on_sigterm():
+            run(options)
     except Stopped as stopped:
         if int(os.environ.get("RANK", "0")) == 0:
             print(f"refimpl: {stopped}", file=sys.stderr)

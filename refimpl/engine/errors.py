@@ -12,11 +12,13 @@ class OutputError(TrainingError):
 
 
 class Stopped(Exception):
-    """A run that was asked to stop by a signal and did so after a whole step, with a checkpoint.
+    """A run that was asked to stop by a signal and did so in good order.
 
-    signal: its number. step: steps done.
+    signal: its number. step: steps done, all of them in a checkpoint; None outside of training.
     """
 
-    def __init__(self, signal: int, step: int, folder):
-        super().__init__(f"stopped after step {step}; continue with --resume --out {folder}")
+    def __init__(self, signal: int, step: int | None = None, folder=None):
+        done = f" after step {step}" if step is not None else ""
+        where = f" --out {folder}" if folder else ""
+        super().__init__(f"stopped{done}; continue with --resume{where}")
         self.signal, self.step = signal, step

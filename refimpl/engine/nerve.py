@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from refimpl.engine import distributed
-from refimpl.engine.errors import OutputError, TrainingError
+from refimpl.engine.errors import OutputError, Stopped, TrainingError
 from refimpl.engine.feed import MicroBatch
 
 try:
@@ -94,6 +95,20 @@ class StopRequest:
         number = torch.tensor([self._signal], device=device)
         dist.all_reduce(number, dist.ReduceOp.MAX)
         return int(number)
+
+
+@contextlib.contextmanager
+def leaves_on_sigterm() -> Iterator[None]:
+    """Raises `Stopped` at a SIGTERM (where training, which has its own `StopRequest`, does not catch it)."""
+
+    def leave(number: int, _frame) -> None:
+        raise Stopped(number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def out_of_memory(error: BaseException) -> bool:

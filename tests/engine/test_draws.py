@@ -124,3 +124,22 @@ def test_the_other_distributions():
     codes = permutations @ np.array([64, 16, 4, 1])
     _, counts = np.unique(codes, return_counts=True)
     assert len(counts) == 24 and stats.chisquare(counts).pvalue > UNLIKELY
+
+
+def test_pieces_of_a_sample_have_numbers_of_their_own():
+    rows = torch.arange(6)
+    pieces = Draws(1, 2, rows).each(3)
+    drawn = pieces.uniform(2)
+    assert len(pieces) == 18 and drawn.shape == (18, 2) and len(drawn.flatten().unique()) == 36
+    # A half of the batch has the same pieces, and asking for them does not repeat numbers of the sample itself.
+    assert torch.equal(Draws(1, 2, rows[3:]).each(3).uniform(2), drawn[9:])
+    whole = Draws(1, 2, rows)
+    first, second = whole.each(3).uniform(2), whole.each(3).uniform(2)
+    assert not torch.equal(first, second) and torch.equal(first, drawn)
+
+
+def test_the_first_rows_keep_their_numbers():
+    draws = Draws(1, 2, torch.arange(6))
+    draws.uniform(1)
+    part = draws.first(2)
+    assert torch.equal(part.uniform(3), draws.uniform(3)[:2])

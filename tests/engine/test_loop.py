@@ -7,70 +7,21 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from lines import PER_EPOCH, RECIPE, line, line_data, train
 
 from refimpl.data.dataset import Data, DataError, Input
 from refimpl.engine import loop
+from refimpl.engine.draws import Draws
 from refimpl.engine.errors import TrainingError
-from refimpl.engine.method import Method, Output, Recipe
-
-SAMPLES, BANDS = 22, 4
-RECIPE = Recipe(epochs=3, batch=4, optimiser="sgd", lr=0.1, betas=(0.0, 0.0), warmup=0.0, weight_decay=0.0)
-PER_EPOCH = 20 // 4
+from refimpl.engine.feed import MicroBatch
+from refimpl.engine.method import Output, Progress
+from refimpl.engine.step import Stepper
+from refimpl.studies.build import build_method
 
 
 @pytest.fixture
 def data() -> Data:
-    rng = np.random.default_rng(0)
-    spectrum = rng.integers(0, 1000, (SAMPLES, BANDS)).astype(np.uint16)
-    field = Input(tuple("abcd"), 1, (500.0,) * BANDS, (300.0,) * BANDS)
-    return Data(
-        "lines", {"spectrum": spectrum}, {"spectrum": field}, {"train": np.arange(20), "test": np.arange(20, 22)}
-    )
-
-
-class Line(Method):
-    """Learns to sum a spectrum; writes down what the engine asks of it."""
-
-    needs = ("spectrum",)
-    backbone = "spectral_mlp"
-
-    def __init__(self, inputs, backbone=None, *, noise: float = 0.0):
-        super().__init__(inputs, backbone)
-        self.line, self.noise = nn.Linear(BANDS, 1), noise
-        self.seen, self.calls = [], []
-        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-
-    def parameters_of(self, turn):
-        return [("line.weight", self.line.weight), ("line.bias", self.line.bias)]
-
-    def before_epoch(self, epoch, data, tools):
-        self.calls.append(("epoch", epoch))
-
-    def draw(self, data, index, draws):
-        self.seen.append(index.tolist())
-        return super().draw(data, index, draws)
-
-    def prepare(self, batch, draws):
-        x = self.encoder.normalise(batch["spectrum"])
-        return {"x": x + self.noise * draws.normal(BANDS)}
-
-    def forward(self, batch, turn="all"):
-        x = batch["x"]
-        return Output((self.line(x)[:, 0] - x.sum(1)).square().mean(), embedding=x)
-
-    def after_step(self, progress):
-        self.count += 1
-        self.calls.append(("step", progress.step, progress.epoch))
-
-
-def line(data, seed: int = 0, **hyper) -> Line:
-    torch.manual_seed(seed)
-    return Line(data.inputs, **hyper)
-
-
-def train(method, data, recipe=RECIPE, **options):
-    return loop.train(method, data, recipe, precision="fp32", quiet=True, **options)
+    return line_data()
 
 
 def test_every_epoch_sees_each_training_sample_once(data):
@@ -268,3 +219,67 @@ def test_an_epochs_random_numbers_depend_on_seed_and_epoch_alone(data):
         train(method, data, seed=seed)
     assert drawn[1, 0, 0] == drawn[1, 99, 0] and drawn[1, 0, 2] == drawn[1, 99, 2]
     assert len({tuple(v) for k, v in drawn.items() if k[1] == 0}) == 6
+
+
+def test_gradients_can_be_changed_before_the_update(data):
+    """As where a last layer is frozen at first: the hook sees the gradients of the whole step, once per turn."""
+    method, told = line(data), []
+
+    def before_update(turn, progress):
+        told.append((turn, progress.step, method.line.bias.grad is not None))
+        method.line.bias.grad = None
+
+    method.before_update = before_update
+    bias = method.line.bias.detach().clone()
+    train(method, data, RECIPE.but(accumulate=2, batch=2), max_steps=3)
+    assert told == [("all", 1, True), ("all", 2, True), ("all", 3, True)]
+    assert torch.equal(method.line.bias, bias)
+
+
+def test_compiling_changes_no_name_and_no_weight(data, tmp_path, monkeypatch):
+    """Without the code generator, which would take most of a minute; what is traced is the same."""
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda *args, **options: compile_(*args, **{**options, "backend": "eager"}))
+    plain, compiled = line(data, noise=0.5), line(data, noise=0.5)
+    train(plain, data)
+    train(compiled, data, compiles="on", folder=tmp_path)
+    assert compiled._compiled_call_impl is not None, "nothing was compiled"
+    torch.testing.assert_close(compiled.state_dict(), plain.state_dict())
+    resumed = line(data, seed=9)
+    train(resumed, data, folder=tmp_path)
+    assert torch.equal(resumed.line.weight, compiled.line.weight)
+    with pytest.raises(ValueError, match="known are auto, on, off"):
+        train(line(data), data, compiles="maybe")
+
+
+def test_recomputed_activations_give_the_same_gradients_in_less_memory():
+    """The memory is what autograd keeps between forward and backward pass."""
+    kept, weights = {}, {}
+    for recompute in (False, True):
+        method = build_method("simclr", {"image": Input(tuple("abc"), 32)}, backbone="vit_micro")
+        recipe = RECIPE.but(recompute=recompute, batch=4)
+        stepper = Stepper(method, recipe, torch.device("cpu"), "fp32", "off")
+        sizes = []
+        stored = torch.arange(4 * 3 * 32 * 32).remainder(251).reshape(4, 3, 32, 32).to(torch.uint8)
+        batch = MicroBatch({"image": stored}, Draws(0, 0, torch.arange(4)), torch.arange(4))
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, s=sizes: s.append(x.nbytes) or x, lambda x: x):
+            stepper.take([batch], Progress(1, 2, 0, 1))
+        kept[recompute], weights[recompute] = sum(sizes), method.state_dict()
+    torch.testing.assert_close(weights[True], weights[False])
+    assert kept[True] < 0.5 * kept[False]
+
+
+def test_a_network_that_cannot_recompute_says_so(data):
+    with pytest.raises(TrainingError, match="spectral_mlp cannot recompute its activations"):
+        train(line(data), data, RECIPE.but(recompute=True))
+
+
+def test_tensorboard_events_hold_the_metrics(data, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(line(data), data, folder=tmp_path, max_steps=4, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    logged = [json.loads(row)["loss"] for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [e.step for e in events.Scalars("loss")] == [0, 1, 2, 3]
+    assert [e.value for e in events.Scalars("loss")] == pytest.approx(logged)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from refimpl.engine.method import Recipe
-from refimpl.engine.optim import OPTIMISERS, build_optimiser, learning_rate
+from refimpl.engine.optim import OPTIMISERS, build_optimiser, learning_rate, weight_decay
 
 RECIPE = Recipe(batch=128, lr=1e-3, warmup=0.1)
 PEAK = 1e-3 * 128 / 256
@@ -71,3 +71,12 @@ def test_sgd_takes_momentum_from_betas():
         w.grad = torch.ones(2, 2)
         optimiser.step()
     assert torch.allclose(w, torch.full((2, 2), -(1 + 1.5)))
+
+
+def test_weight_decay_follows_a_half_cosine_where_asked():
+    assert weight_decay(7, 100, RECIPE) == RECIPE.weight_decay
+    rising = RECIPE.but(weight_decay=0.04, weight_decay_end=0.4)
+    values = [weight_decay(step, 101, rising) for step in range(101)]
+    assert values[0] == pytest.approx(0.04) and values[-1] == pytest.approx(0.4)
+    assert values[50] == pytest.approx(0.22) and values == sorted(values)
+    assert weight_decay(0, 1, rising) == pytest.approx(0.04)

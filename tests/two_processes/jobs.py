@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from refimpl.backbones import Encoder
-from refimpl.engine import distributed, loop, step
+from refimpl.engine import distributed, loop
+from refimpl.engine import step as step_module
 from refimpl.engine.method import Method
 
 
@@ -41,7 +42,7 @@ def in_float64(method: Method):
 @contextlib.contextmanager
 def remembered_gradients(found: dict[str, Tensor]):
     """Puts the gradients that each turn's first optimiser step sees into `found`."""
-    build_optimiser = step.build_optimiser
+    build_optimiser = step_module.build_optimiser
 
     def watched(named, recipe):
         named = list(named)
@@ -55,11 +56,11 @@ def remembered_gradients(found: dict[str, Tensor]):
         optimiser.register_step_pre_hook(remember)
         return optimiser
 
-    step.build_optimiser = watched
+    step_module.build_optimiser = watched
     try:
         yield
     finally:
-        step.build_optimiser = build_optimiser
+        step_module.build_optimiser = build_optimiser
 
 
 def train(name: str, steps: int = 2) -> dict[str, Tensor]:
