@@ -39,6 +39,7 @@ RANDOM = (
     "area", "ratio", "left", "top", "mirror_x", "mirror_y", "transpose",
     "blurred", "sigma", "jittered", "brightness", "contrast", "saturation", "grey",
 )  # fmt: skip
+PART_BYTES = 2**20  # of an intermediate result at a time, on a CPU
 
 
 @dataclass(frozen=True)
@@ -165,13 +166,12 @@ def make_view(columns: Tensor, shape: tuple[int, int], view: View, mean: Tensor,
     batch, longest = len(random), columns.shape[1]
     size = view.size or min(shape)
     height, width = (torch.full_like(u["area"], side) for side in shape)
+    image = torch.arange(batch, device=columns.device)
     if view.transpose:
         # Flips and a transposition generate all eight symmetries of the square.
         turned = u["transpose"] < 0.5
         height, width = torch.where(turned, width, height), torch.where(turned, height, width)
-        columns = columns[torch.arange(batch, device=columns.device) + batch * turned]
-    elif len(columns) > batch:
-        columns = columns[:batch]
+        image = image + batch * turned
 
     # Area and log-ratio are uniform; a crop that would not fit is cut to the image, and its ratio gives way.
     area = _between(u["area"], *view.scale) * height * width
@@ -187,17 +187,40 @@ def make_view(columns: Tensor, shape: tuple[int, int], view: View, mean: Tensor,
         taps = blurred_taps(*taps, torch.cat([sigma, sigma]), view.sigma[1] * size / 224)
     flip = (torch.cat([u["mirror_x"], u["mirror_y"]]) < 0.5) & view.flip
     v_x, v_y = matrix_of_taps(*taps, flip, longest).chunk(2)
+    colour = _colour_factors(view, u)
 
     bands = columns.shape[2]
-    x = torch.bmm(v_x, columns.flatten(2)).view(batch, size, bands, longest)
-    # The view's band means, before it is made: the rows of V_y have a mean row.
-    means = torch.bmm(x.mean(1), v_y.mean(1)[:, :, None])[:, :, 0]
-    x = _colour(x, means, view, mean, std, u)
-    x = torch.bmm(v_y, x.view(batch, size * bands, longest).transpose(1, 2))
-    return x.view(batch, size, size, bands).permute(0, 3, 1, 2)
+    made = columns.new_empty(batch, size, size * bands)
+    for part in _parts(batch, columns):
+        x = torch.bmm(v_x[part], columns[image[part]].flatten(2)).view(-1, size, bands, longest)
+        # The view's band means, before it is made: the rows of V_y have a mean row.
+        means = torch.bmm(x.mean(1), v_y[part].mean(1)[:, :, None])[:, :, 0]
+        x = _coloured(x, means, mean, std, *(factor[part] for factor in colour))
+        torch.bmm(v_y[part], x.view(-1, size * bands, longest).transpose(1, 2), out=made[part])
+    return made.view(batch, size, size, bands).permute(0, 3, 1, 2)
 
 
-def _colour(x: Tensor, means: Tensor, view: View, mean: Tensor, std: Tensor, u: dict[str, Tensor]) -> Tensor:
+def _parts(batch: int, columns: Tensor) -> list[slice]:
+    """On a CPU the products go part by part, so that what one writes is still in the cache when the next reads it."""
+    rows = batch if columns.is_cuda else max(1, PART_BYTES // columns[0].nbytes)
+    return [slice(first, first + rows) for first in range(0, batch, rows)]
+
+
+def _colour_factors(view: View, u: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    """Gain, contrast and saturation (B, 1) of each image; empty for a view without colour."""
+    if not view.colour and not view.grey:
+        return ()
+    jittered = u["jittered"] < view.colour
+
+    def factor(name: str, half_width: float) -> Tensor:
+        drawn = _between(u[name], max(0.0, 1 - half_width), 1 + half_width)
+        return torch.where(jittered, drawn, 1.0)[:, None]
+
+    saturation = torch.where((u["grey"] < view.grey)[:, None], 0.0, factor("saturation", view.saturation))
+    return factor("brightness", view.brightness), factor("contrast", view.contrast), saturation
+
+
+def _coloured(x: Tensor, means: Tensor, mean: Tensor, std: Tensor, *factors: Tensor) -> Tensor:
     """Normalisation and colour of x (B, w, C, H) in stored numbers, whose view will have the band means m (B, C).
 
     With gain b, contrast c, saturation s and z = (b x - mean) / std:
@@ -207,16 +230,9 @@ def _colour(x: Tensor, means: Tensor, view: View, mean: Tensor, std: Tensor, u: 
 
     Constants added here stay what they are in the second product, since the rows of V_y sum to 1.
     """
-    if not view.colour and not view.grey:
+    if not factors:
         return x.mul_((1 / std)[:, None]).sub_((mean / std)[:, None])
-    jittered = u["jittered"] < view.colour
-
-    def factor(name: str, half_width: float) -> Tensor:
-        drawn = _between(u[name], max(0.0, 1 - half_width), 1 + half_width)
-        return torch.where(jittered, drawn, 1.0)[:, None]
-
-    gain, contrast = factor("brightness", view.brightness), factor("contrast", view.contrast)
-    saturation = torch.where((u["grey"] < view.grey)[:, None], 0.0, factor("saturation", view.saturation))
+    gain, contrast, saturation = factors
     scale, offset = gain * contrast / std, ((1 - contrast) * gain * means - mean) / std
     y = x.mul_(scale[:, None, :, None]).add_(offset[:, None, :, None])
     grey = y.mean(2, keepdim=True)
