@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from refimpl import backbones, registry
 from refimpl.data import synthetic
 from refimpl.data.dataset import Data
-from refimpl.engine import loop
+from refimpl.engine import features
 from refimpl.engine.draws import Draws
 from refimpl.engine.method import Batch, Method, Recipe
 from refimpl.studies.build import build_method, smoke_recipe
@@ -74,7 +74,7 @@ def recipe(name: str, **changes) -> Recipe:
 
 def start_epoch(method: Method, data: Data, epoch: int = 0, seed: int = 0) -> None:
     """What the engine does before an epoch's first step."""
-    tools = loop._epoch_tools(method, data, {}, seed, epoch, torch.device("cpu"), contextlib.nullcontext())
+    tools = features.epoch_tools(method, data, {}, seed, epoch, torch.device("cpu"), contextlib.nullcontext())
     method.before_epoch(epoch, data, tools)
     method.train()
 

@@ -52,6 +52,11 @@ def mix_seeds(*parts: int) -> int:
     return _signed(state)
 
 
+def epoch_generator(seed: int, epoch: int, purpose: int) -> torch.Generator:
+    """CPU random numbers of an epoch, the same on every process; each purpose has its own."""
+    return torch.Generator().manual_seed(mix_seeds(seed, -1 - epoch, purpose))
+
+
 class Draws:
     """The random numbers of one step, one row per sample of this process's part of the batch.
 

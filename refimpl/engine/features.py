@@ -1,4 +1,4 @@
-"""Features of the training split while a run goes on, for methods that cluster or label it between epochs."""
+"""What a method may use between epochs, when it clusters or labels the whole training split."""
 
 from __future__ import annotations
 
@@ -7,8 +7,26 @@ from torch import Tensor
 
 from refimpl.data.dataset import Data
 from refimpl.engine import distributed
+from refimpl.engine.draws import epoch_generator
 from refimpl.engine.feed import home_of
-from refimpl.engine.method import Method
+from refimpl.engine.method import EpochTools, Method
+
+
+def epoch_tools(
+    method: Method, data: Data, optimisers: dict, seed: int, epoch: int, device: torch.device, autocast
+) -> EpochTools:
+    """The tools of one `before_epoch`; optimisers: by turn."""
+
+    def forget(parameters) -> None:
+        for parameter in parameters:
+            for optimiser in optimisers.values():
+                optimiser.state.pop(parameter, None)
+
+    return EpochTools(
+        features=lambda: training_features(method, data, device, autocast),
+        forget=forget,
+        generator=epoch_generator(seed, epoch, 1),
+    )
 
 
 @torch.no_grad()

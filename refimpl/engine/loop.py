@@ -20,13 +20,13 @@ import torch
 
 from refimpl.data.dataset import Data, DataError
 from refimpl.engine import checkpoint, distributed, nerve
-from refimpl.engine.draws import mix_seeds
+from refimpl.engine.draws import epoch_generator, mix_seeds
 from refimpl.engine.errors import OutputError, Stopped, TrainingError
-from refimpl.engine.features import training_features
+from refimpl.engine.features import epoch_tools
 from refimpl.engine.feed import feed, resident
 from refimpl.engine.hardware import keep_freed_memory, peak_memory_mb, with_index
 from refimpl.engine.log import Log, summary
-from refimpl.engine.method import EpochTools, Method, Progress, Recipe
+from refimpl.engine.method import Method, Progress, Recipe
 from refimpl.engine.optim import learning_rate
 from refimpl.engine.progress import Bar, say
 from refimpl.engine.step import Stepper
@@ -104,8 +104,9 @@ def train(
         for epoch in range(first // per_epoch, epochs):
             start = max(first, epoch * per_epoch)
             if start == epoch * per_epoch:
-                method.before_epoch(epoch, data, _epoch_tools(stepper, data, seed, epoch))
-            order = method.order(epoch, order_of, _generator(seed, epoch, 0))
+                tools = epoch_tools(method, data, stepper.optimisers, seed, epoch, device, stepper.autocast)
+                method.before_epoch(epoch, data, tools)
+            order = method.order(epoch, order_of, epoch_generator(seed, epoch, 0))
             span = range(start, min(steps, (epoch + 1) * per_epoch))
             for step, micro_batches in feed(method, data, order, span, recipe, seed, per_epoch, device):
                 torch.manual_seed(mix_seeds(seed, step, distributed.rank()))  # dropout, the only other randomness
@@ -202,20 +203,3 @@ def _check(method: Method, recipe: Recipe, samples: int, name: str) -> None:
             f"{name}: {samples} training samples are fewer than one batch of {recipe.batch * recipe.accumulate}; "
             f"use --set batch={max(2, samples // recipe.accumulate)} or more data"
         )
-
-
-def _epoch_tools(stepper: Stepper, data: Data, seed: int, epoch: int) -> EpochTools:
-    def forget(parameters) -> None:
-        for parameter in parameters:
-            for optimiser in stepper.optimisers.values():
-                optimiser.state.pop(parameter, None)
-
-    return EpochTools(
-        features=lambda: training_features(stepper.method, data, stepper.device, stepper.autocast),
-        forget=forget,
-        generator=_generator(seed, epoch, 1),
-    )
-
-
-def _generator(seed: int, epoch: int, purpose: int) -> torch.Generator:
-    return torch.Generator().manual_seed(mix_seeds(seed, -1 - epoch, purpose))

@@ -13,6 +13,7 @@ from refimpl.data.dataset import Data, DataError, Input
 from refimpl.engine import loop
 from refimpl.engine.draws import Draws
 from refimpl.engine.errors import TrainingError
+from refimpl.engine.features import training_features
 from refimpl.engine.feed import MicroBatch
 from refimpl.engine.method import Output, Progress
 from refimpl.engine.step import Stepper
@@ -173,7 +174,7 @@ def test_collapse_is_said_once(data):
 
 def test_features_of_the_training_split_are_in_order(data):
     method = line(data)
-    features = loop.training_features(method, data, torch.device("cpu"), torch.autocast("cpu", enabled=False), batch=6)
+    features = training_features(method, data, torch.device("cpu"), torch.autocast("cpu", enabled=False), batch=6)
     method.eval()
     stored = torch.tensor(data.fields["spectrum"][:20].astype(np.int32))
     with torch.no_grad():
@@ -182,7 +183,7 @@ def test_features_of_the_training_split_are_in_order(data):
 
 def test_training_mode_is_restored_after_features(data):
     method = line(data).train()
-    loop.training_features(method, data, torch.device("cpu"), torch.autocast("cpu", enabled=False))
+    training_features(method, data, torch.device("cpu"), torch.autocast("cpu", enabled=False))
     assert method.training and all(module.training for module in method.modules())
 
 
