@@ -51,16 +51,13 @@ class TimmEncoder(Encoder):
         super().__init__(name, field)
         model = model or name
         try:
-            size = _size_options(model, field.size)
-            bands = len(field.bands)
-            if size:  # mean of the patch tokens after the last norm: good frozen features for any objective
-                options = {"global_pool": "avg", "fc_norm": False, **options}
-            self.net = timm.create_model(model, pretrained=False, in_chans=bands, num_classes=0, **size, **options)
+            options = {"in_chans": len(field.bands), "num_classes": 0, **_size_options(model, field.size), **options}
+            self.net = timm.create_model(model, pretrained=False, **options)
         except RuntimeError as error:
             if "Unknown model" not in str(error):
                 raise BackboneError(f"backbone {name!r} cannot be built for {field.size} pixels: {error}") from error
             raise BackboneError(_unknown(name)) from None
-        self.width = self.net.num_features
+        self.width = self.net.head_hidden_size  # of what leaves `pool`; some networks widen before their classifier
 
     @property
     def is_vit(self) -> bool:
@@ -146,11 +143,19 @@ def build_encoder(name: str, field: Input) -> Encoder:
 
 
 def _size_options(name: str, size: int) -> dict:
-    """Transformers must be told the image size; small images get small patches so that at least 8 x 8 tokens remain."""
-    if not name.startswith(("vit_", "deit", "beit", "eva")):
+    """Networks with a fixed grid must be told the image size; plain transformers get small patches for small images.
+
+    At least 8 x 8 tokens remain then, and the features are the mean of the patch tokens after the last norm: good
+    frozen features for any objective.
+    """
+    known = timm.models.get_pretrained_cfg(name, allow_unregistered=True) if timm.is_model(name) else None
+    if known is None or not known.fixed_input_size:
         return {}
+    if not name.startswith(("vit_", "deit", "beit", "eva")):
+        return {"img_size": size}
     patch = 16 if size >= 128 else 8 if size >= 64 else 4
-    return {"img_size": size, "patch_size": patch}
+    options = {"img_size": size, "patch_size": patch, "global_pool": "avg"}
+    return options if name.startswith(("beit", "eva")) else {**options, "fc_norm": False}
 
 
 def _unknown(name: str) -> str:

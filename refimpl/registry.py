@@ -129,8 +129,17 @@ def find(name: str) -> Entry:
 
 # -- code hashes: a rung of the ladder expires when the code it was computed from changes ------------------------------
 
-# Presentation only: changing these cannot change a result.
-_COSMETIC = {"refimpl.engine.progress", "refimpl.studies.report", "refimpl.cli", "refimpl.registry"}
+# What shows, keeps or guards a result: changing these cannot change one.
+_COSMETIC = {
+    "refimpl.cli",
+    "refimpl.registry",
+    "refimpl.studies.report",
+    "refimpl.engine.checkpoint",
+    "refimpl.engine.errors",
+    "refimpl.engine.log",
+    "refimpl.engine.nerve",
+    "refimpl.engine.progress",
+}
 
 
 def _module_path(module: str) -> Path | None:
