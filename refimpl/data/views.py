@@ -150,60 +150,75 @@ def random_views(stored: Tensor, views: Sequence[View], encoder: Encoder, draws:
     Returns:
         one (B, C, size, size) tensor of the encoder's type per view, in channels_last layout.
     """
-    columns = to_columns(stored, any(view.transpose for view in views), encoder.mean.dtype)
-    random = draws.uniform(len(views), len(RANDOM)).to(columns.dtype)
-    shape = stored.shape[2:]
-    return [make_view(columns, shape, view, encoder.mean, encoder.std, random[:, i]) for i, view in enumerate(views)]
+    random = draws.uniform(len(views), len(RANDOM)).to(encoder.mean.dtype)
+    return make_views(stored, views, encoder.mean, encoder.std, random)
 
 
-def make_view(columns: Tensor, shape: tuple[int, int], view: View, mean: Tensor, std: Tensor, random: Tensor) -> Tensor:
-    """One view of each image from its random numbers.
+def make_views(stored: Tensor, views: Sequence[View], mean: Tensor, std: Tensor, random: Tensor) -> list[Tensor]:
+    """The views that given random numbers make.
 
-    columns: as of `to_columns`, of images of `shape` (H, W). mean, std: (C,) in stored units.
-    random: (B, 14) in [0, 1), columns as `RANDOM`.
+    mean, std: (C,) in stored units. random: (B, views, 14) in [0, 1), the last axis as `RANDOM`.
     """
+    batch, bands, height, width = stored.shape
+    plans = [_plan(view, height, width, random[:, i]) for i, view in enumerate(views)]
+    made = [mean.new_empty(batch, plan.size, plan.size * bands) for plan in plans]
+    # On a CPU it goes part by part, so that what one step writes is still in the cache when the next reads it.
+    rows = batch if stored.is_cuda else max(1, PART_BYTES // (bands * max(height, width) ** 2 * mean.itemsize))
+    for first in range(0, batch, rows):
+        part = slice(first, first + rows)
+        columns = to_columns(stored[part], any(view.transpose for view in views), mean.dtype)
+        for plan, whole in zip(plans, made, strict=True):
+            _make(columns, plan, part, mean, std, whole[part])
+    return [whole.unflatten(2, (-1, bands)).permute(0, 3, 1, 2) for whole in made]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one view does to each image. v_x, v_y: (B, size, S). turned: (B,) 1 where transposed. colour: factors."""
+
+    size: int
+    v_x: Tensor
+    v_y: Tensor
+    turned: Tensor
+    colour: tuple[Tensor, ...]
+
+
+def _plan(view: View, height: int, width: int, random: Tensor) -> _Plan:
     u = dict(zip(RANDOM, random.unbind(1), strict=True))
-    batch, longest = len(random), columns.shape[1]
-    size = view.size or min(shape)
-    height, width = (torch.full_like(u["area"], side) for side in shape)
-    image = torch.arange(batch, device=columns.device)
-    if view.transpose:
-        # Flips and a transposition generate all eight symmetries of the square.
-        turned = u["transpose"] < 0.5
-        height, width = torch.where(turned, width, height), torch.where(turned, height, width)
-        image = image + batch * turned
+    size, longest = view.size or min(height, width), max(height, width)
+    # Flips and a transposition generate all eight symmetries of the square.
+    turned = (u["transpose"] < 0.5) & view.transpose
+    tall, wide = torch.full_like(u["area"], height), torch.full_like(u["area"], width)
+    tall, wide = torch.where(turned, wide, tall), torch.where(turned, tall, wide)
 
     # Area and log-ratio are uniform; a crop that would not fit is cut to the image, and its ratio gives way.
-    area = _between(u["area"], *view.scale) * height * width
+    area = _between(u["area"], *view.scale) * (height * width)
     ratio = torch.exp(_between(u["ratio"], math.log(view.ratio[0]), math.log(view.ratio[1])))
-    crop_w = torch.sqrt(area * ratio).minimum(width)
-    crop_h = torch.sqrt(area / ratio).minimum(height)
+    crop_w = torch.sqrt(area * ratio).minimum(wide)
+    crop_h = torch.sqrt(area / ratio).minimum(tall)
     # Both axes in one go: x in the first half of the batch, y in the second.
-    start = torch.cat([u["left"] * (width - crop_w), u["top"] * (height - crop_h)])
-    taps = resampling_taps(start, torch.cat([crop_w, crop_h]), torch.cat([width, height]), size, longest)
+    start = torch.cat([u["left"] * (wide - crop_w), u["top"] * (tall - crop_h)])
+    taps = resampling_taps(start, torch.cat([crop_w, crop_h]), torch.cat([wide, tall]), size, longest)
     if view.blur > 0:
         # The paper's sigma is for 224 pixels; the same blur of the scene is proportionally smaller here.
         sigma = _between(u["sigma"], *view.sigma) * (size / 224) * (u["blurred"] < view.blur)
         taps = blurred_taps(*taps, torch.cat([sigma, sigma]), view.sigma[1] * size / 224)
     flip = (torch.cat([u["mirror_x"], u["mirror_y"]]) < 0.5) & view.flip
     v_x, v_y = matrix_of_taps(*taps, flip, longest).chunk(2)
-    colour = _colour_factors(view, u)
-
-    bands = columns.shape[2]
-    made = columns.new_empty(batch, size, size * bands)
-    for part in _parts(batch, columns):
-        x = torch.bmm(v_x[part], columns[image[part]].flatten(2)).view(-1, size, bands, longest)
-        # The view's band means, before it is made: the rows of V_y have a mean row.
-        means = torch.bmm(x.mean(1), v_y[part].mean(1)[:, :, None])[:, :, 0]
-        x = _coloured(x, means, mean, std, *(factor[part] for factor in colour))
-        torch.bmm(v_y[part], x.view(-1, size * bands, longest).transpose(1, 2), out=made[part])
-    return made.view(batch, size, size, bands).permute(0, 3, 1, 2)
+    return _Plan(size, v_x, v_y, turned.long(), _colour_factors(view, u))
 
 
-def _parts(batch: int, columns: Tensor) -> list[slice]:
-    """On a CPU the products go part by part, so that what one writes is still in the cache when the next reads it."""
-    rows = batch if columns.is_cuda else max(1, PART_BYTES // columns[0].nbytes)
-    return [slice(first, first + rows) for first in range(0, batch, rows)]
+def _make(columns: Tensor, plan: _Plan, part: slice, mean: Tensor, std: Tensor, out: Tensor) -> None:
+    """The two products for some of the images; columns: theirs, as of `to_columns`. Writes out (b, size, size * C)."""
+    v_x, v_y, turned = plan.v_x[part], plan.v_y[part], plan.turned[part]
+    b, (_, longest, bands, _) = len(turned), columns.shape
+    if len(columns) > b:
+        columns = columns[torch.arange(b, device=columns.device) + b * turned]
+    x = torch.bmm(v_x, columns.flatten(2)).view(b, plan.size, bands, longest)
+    # The view's band means, before it is made: the rows of V_y have a mean row.
+    means = torch.bmm(x.mean(1), v_y.mean(1)[:, :, None])[:, :, 0]
+    x = _coloured(x, means, mean, std, *(factor[part] for factor in plan.colour))
+    torch.bmm(v_y, x.view(b, plan.size * bands, longest).transpose(1, 2), out=out)
 
 
 def _colour_factors(view: View, u: dict[str, Tensor]) -> tuple[Tensor, ...]:

@@ -9,17 +9,17 @@ import torch
 from torch.nn import functional as F
 
 from refimpl.backbones import Encoder
+from refimpl.data import views as views_module
 from refimpl.data.dataset import Input
 from refimpl.data.views import (
     IDENTITY,
     RANDOM,
     View,
     blurred_taps,
-    make_view,
+    make_views,
     matrix_of_taps,
     random_views,
     resampling_taps,
-    to_columns,
 )
 from refimpl.engine.draws import Draws
 
@@ -254,7 +254,15 @@ def test_any_number_of_bands(bands):
 def test_a_view_compiles_without_a_break():
     """So that a GPU runs it as a few fused kernels; `fullgraph` raises at the first break."""
     stored, enc = images(), encoder(4)
-    random = torch.rand(8, len(RANDOM), generator=torch.Generator().manual_seed(2))
-    arguments = (to_columns(stored, True), (SIZE, SIZE), EVERYTHING, enc.mean, enc.std, random)
-    compiled = torch.compile(make_view, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(*arguments), make_view(*arguments))
+    random = torch.rand(8, 2, len(RANDOM), generator=torch.Generator().manual_seed(2))
+    arguments = (stored, [EVERYTHING, View.geometric(size=12)], enc.mean, enc.std, random)
+    compiled = torch.compile(make_views, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(*arguments), make_views(*arguments))
+
+
+def test_parts_do_not_show(monkeypatch):
+    """Part by part or all at once, the views are the same."""
+    stored = images()
+    whole = view_of(stored, EVERYTHING)
+    monkeypatch.setattr(views_module, "PART_BYTES", stored[0].numel() * 4 * 3)
+    torch.testing.assert_close(view_of(stored, EVERYTHING), whole, rtol=1e-5, atol=1e-5)
