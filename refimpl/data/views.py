@@ -151,7 +151,7 @@ def random_views(stored: Tensor, views: Sequence[View], encoder: Encoder, draws:
         one (B, C, size, size) tensor of the encoder's type per view, in channels_last layout.
     """
     random = draws.uniform(len(views), len(RANDOM)).to(encoder.mean.dtype)
-    return make_views(stored, views, encoder.mean, encoder.std, random)
+    return _maker(stored, tuple(views), encoder.mean, encoder.std, random)
 
 
 def make_views(stored: Tensor, views: Sequence[View], mean: Tensor, std: Tensor, random: Tensor) -> list[Tensor]:
@@ -170,6 +170,18 @@ def make_views(stored: Tensor, views: Sequence[View], mean: Tensor, std: Tensor,
         for plan, whole in zip(plans, made, strict=True):
             _make(columns, plan, part, mean, std, whole[part])
     return [whole.unflatten(2, (-1, bands)).permute(0, 3, 1, 2) for whole in made]
+
+
+_maker = make_views
+
+
+def compile_views(wanted: bool) -> None:
+    """Whether views are made by compiled code from now on: a few fused kernels where there would be a hundred.
+
+    The network of a small image computes so little that a GPU would otherwise wait for the launches of the views.
+    """
+    global _maker
+    _maker = torch.compile(make_views, dynamic=False) if wanted else make_views
 
 
 @dataclass(frozen=True)

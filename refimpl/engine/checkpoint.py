@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from refimpl.engine.errors import OutputError
+from refimpl.engine.sharding import fill, is_sharded, whole
 
 KEEP = 2
 
@@ -47,8 +48,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def tensors_of(module: nn.Module, optimisers: dict[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """Every tensor a run's next step depends on, by a flat name."""
+def tensors_of(module: nn.Module, optimisers: dict[str, torch.optim.Optimizer], keep: bool = True) -> dict[str, Tensor]:
+    """Every tensor a run's next step depends on, by a flat name, whole and on the CPU.
+
+    Where weights are sharded, all processes must ask together; keep=False is for those that only lend their slices.
+    """
     tensors = {f"model/{name}": value for name, value in module.state_dict().items()}
     names = {id(p): name for name, p in module.named_parameters()}
     for turn, optimiser in optimisers.items():
@@ -57,7 +61,8 @@ def tensors_of(module: nn.Module, optimisers: dict[str, torch.optim.Optimizer]) 
                 if isinstance(value, Tensor):
                     tensors[f"optimiser/{turn}/{names[id(parameter)]}/{key}"] = value
     # safetensors refuses tensors that share memory; clones also free us of views into larger storage.
-    return {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    wholes = ((name, whole(value.detach())) for name, value in tensors.items())  # one at a time
+    return {name: value.cpu().clone().contiguous() for name, value in wholes if keep}
 
 
 def restore(tensors: dict[str, Tensor], module: nn.Module, optimisers: dict[str, torch.optim.Optimizer]) -> None:
@@ -77,8 +82,10 @@ def restore(tensors: dict[str, Tensor], module: nn.Module, optimisers: dict[str,
             if name.startswith(prefix):
                 parameter, key = name.removeprefix(prefix).rsplit("/", 1)
                 owner = parameters[parameter]
-                if value.shape == owner.shape:  # moments must lie in memory as their weights do (channels_last)
-                    value = torch.empty_like(owner, dtype=value.dtype).copy_(value)
+                if (
+                    value.shape == owner.shape
+                ):  # moments must lie in memory as their weights do (channels_last, sharded)
+                    value = fill(torch.empty_like(owner.detach(), dtype=value.dtype), value)
                 optimiser.state[owner][key] = value.detach().to(device)
 
 
@@ -92,6 +99,9 @@ def load_model(model: dict[str, Tensor], module: nn.Module) -> None:
         if name in model and model[name].shape != buffer.shape:
             owner, _, leaf = name.rpartition(".")
             module.get_submodule(owner).register_buffer(leaf, torch.empty_like(model[name], device=buffer.device))
+    for name, parameter in module.named_parameters():
+        if is_sharded(parameter) and name in model and model[name].shape == parameter.shape:
+            model[name] = fill(torch.empty_like(parameter.detach()), model[name])
     try:
         module.load_state_dict(model)
     except RuntimeError as error:

@@ -55,6 +55,7 @@ def train(
     device: str | torch.device = "cpu",
     precision: str = "auto",
     compiles: str = "auto",
+    shard: bool = False,
     folder: Path | None = None,
     save_every: int | None = None,
     max_steps: int | None = None,
@@ -67,12 +68,13 @@ def train(
         recipe: epochs, batch (of all processes together), optimiser, rates.
         precision: "fp32", "bf16", or "auto" (bf16 where the hardware multiplies it natively).
         compiles: "on", "off" or "auto" (torch.compile on a GPU).
+        shard: each of several processes keeps a part of the weights, gradients and moments (FSDP2 instead of DDP).
         folder: where metrics and checkpoints go; the newest sound checkpoint in it is resumed. None keeps nothing.
         save_every: steps between checkpoints (default: an epoch, at most 200).
         max_steps: stop after this many steps (the schedule is then that of the shorter run).
         tensorboard: write TensorBoard events beside the metrics.
     Raises:
-        TrainingError: a loss that is not finite, a batch that does not fit, a method that cannot accumulate.
+        TrainingError: a loss that is not finite, a batch that does not fit, a method that cannot accumulate or be sharded.
         DataError: fewer training samples than one batch.
         Stopped: SIGTERM or Ctrl-C, after the step at hand and with a checkpoint (only where there is a folder).
     """
@@ -87,8 +89,9 @@ def train(
         steps = min(steps, max_steps)
     epochs = -(-steps // per_epoch)
 
-    stepper = Stepper(method, recipe, device, precision, compiles)
-    saver = _Saver(folder, method, stepper.optimisers)
+    title = f"training {type(method).__name__}"
+    stepper = Stepper(method, recipe, device, precision, compiles, shard)
+    saver = _Saver(folder, stepper)
     first = saver.resume()
     save_every = save_every or min(per_epoch, 200)
     data = resident(data.only(*method.needs), device)
@@ -100,12 +103,13 @@ def train(
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(contextlib.closing(Log(folder, first, big_batch, quiet, tensorboard)))
         stop = stack.enter_context(nerve.StopRequest(active=folder is not None))
-        bar = stack.enter_context(Bar(f"training {type(method).__name__}", steps, start=first, quiet=quiet))
+        bar = stack.enter_context(Bar(title, steps, start=first, quiet=quiet))
         for epoch in range(first // per_epoch, epochs):
             start = max(first, epoch * per_epoch)
             if start == epoch * per_epoch:
                 tools = epoch_tools(method, data, stepper.optimisers, seed, epoch, device, stepper.autocast)
-                method.before_epoch(epoch, data, tools)
+                with stepper.between_epochs():
+                    method.before_epoch(epoch, data, tools)
             order = method.order(epoch, order_of, epoch_generator(seed, epoch, 0))
             span = range(start, min(steps, (epoch + 1) * per_epoch))
             for step, micro_batches in feed(method, data, order, span, recipe, seed, per_epoch, device):
@@ -139,6 +143,7 @@ def train(
                     raise Stopped(signal, step + 1, folder)
         trained.seconds = saver.seconds()
         trained.curve = log.curve()
+    stepper.finish()
     trained.images_per_second = steps * big_batch / max(trained.seconds, 1e-9)
     trained.peak_memory_mb = peak_memory_mb(device)
     return trained
@@ -147,18 +152,29 @@ def train(
 class _Saver:
     """Checkpoints of a run, and its time over all its parts."""
 
-    def __init__(self, folder: Path | None, method: Method, optimisers: dict[str, torch.optim.Optimizer]):
+    def __init__(self, folder: Path | None, stepper: Stepper):
         self._folder = folder / "checkpoints" if folder else None
-        self._method, self._optimisers = method, optimisers
+        self._method, self._optimisers = stepper.method, stepper.optimisers
+        self._lends = stepper.sharding is not None  # every process has a part of what the main one writes
         self._before, self._began = 0.0, time.monotonic()
         self.step = 0  # of the newest sound checkpoint
 
     def resume(self) -> int:
-        """Restores the newest sound checkpoint, if there is one; returns the step to begin with."""
+        """Restores the newest sound checkpoint, if there is one; returns the step to begin with.
+
+        Raises:
+            TrainingError: the processes found different ones.
+        """
         if self._folder and (found := checkpoint.newest_checkpoint(self._folder, say)):
             facts, tensors = found
             checkpoint.restore(tensors, self._method, self._optimisers)
             self.step, self._before = facts["step"], facts["seconds"]
+        device = next(self._method.parameters()).device
+        if self._folder and len(distributed.gather(torch.tensor([self.step], device=device)).unique()) > 1:
+            raise TrainingError(
+                f"{self._folder}: not every process found the checkpoint of the same step; "
+                "put the run folder (--out) where all machines see it"
+            )
         self._began = time.monotonic()
         return self.step
 
@@ -168,9 +184,12 @@ class _Saver:
 
     def save(self, step: int, last: bool) -> None:
         """A checkpoint that cannot be written is said and costs the run nothing, unless it is the last one."""
-        if self._folder is None or not distributed.is_main():
+        main = distributed.is_main()
+        if self._folder is None or not (main or self._lends):
             return
-        tensors = checkpoint.tensors_of(self._method, self._optimisers)
+        tensors = checkpoint.tensors_of(self._method, self._optimisers, keep=main)
+        if not main:
+            return
         try:
             checkpoint.save_checkpoint(self._folder, step, tensors, {"seconds": self.seconds()})
             self.step = step

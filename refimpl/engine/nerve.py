@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ try:
 except ImportError:  # not on Windows, where two runs in one folder go unnoticed
     fcntl = None
 
+# What gloo, NCCL and torch's store say when the other end of a connection is gone.
+_LOST = re.compile(r"Connection (reset|closed|refused)|Broken pipe|remote process exited|NCCL communicator was aborted")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)  # of a scheduler that wants the machine back; of a person (Ctrl-C)
 
 
@@ -66,6 +69,8 @@ class FolderLock:
 class StopRequest:
     """Notes a signal and lets the step at hand end; a second one ends the process as it would have without us.
 
+    Under torchrun there is no second one: it hands on to its workers what a scheduler or a terminal has sent to all of
+    them already, and ends those that linger by itself (after 30 seconds, or its --shutdown-timeout).
     Signals can only be caught in the main thread; elsewhere nothing is caught.
     """
 
@@ -85,7 +90,8 @@ class StopRequest:
 
     def _note(self, number: int, _frame) -> None:
         self._signal = number
-        signal.signal(number, self._before[number])
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            signal.signal(number, self._before[number])
 
     def agreed(self) -> int:
         """The signal that any process got, 0 if none; the same answer on every process, which all must ask."""
@@ -109,6 +115,23 @@ def leaves_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def names_lost_processes() -> Iterator[None]:
+    """Says in one line that a process of the run was lost, where a collective operation would say how it found out.
+
+    Raises:
+        TrainingError: another process is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, TrainingError) or not _LOST.search(str(error)):
+            raise
+        raise TrainingError(
+            "another process of this run was lost (its own message says why); start all of them again with --resume"
+        ) from None
 
 
 def out_of_memory(error: BaseException) -> bool:

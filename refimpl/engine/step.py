@@ -14,6 +14,7 @@ from refimpl.engine.feed import MicroBatch
 from refimpl.engine.hardware import channels_innermost, wants_bf16, wants_compile
 from refimpl.engine.method import Method, Progress, Recipe
 from refimpl.engine.optim import build_optimiser, learning_rate, weight_decay
+from refimpl.engine.sharding import Sharding
 
 
 class Stepper:
@@ -22,30 +23,59 @@ class Stepper:
     Args:
         precision: "fp32", "bf16" or "auto".
         compiles: "on", "off" or "auto": torch.compile of the forward pass.
+        shard: weights, gradients and moments are shared out over the processes; `finish` undoes it.
     Raises:
-        TrainingError: recomputation asked of a network that has none.
+        TrainingError: recomputation asked of a network that has none; a method that cannot be sharded.
     """
 
-    def __init__(self, method: Method, recipe: Recipe, device: torch.device, precision: str, compiles: str):
+    def __init__(
+        self,
+        method: Method,
+        recipe: Recipe,
+        device: torch.device,
+        precision: str,
+        compiles: str,
+        shard: bool = False,
+    ):
         self.method, self.recipe, self.device = method, recipe, device
-        channels_innermost(method.to(device)).train()
+        method.train()
         if recipe.recompute:
             _recompute(method)
         world = distributed.world_size()
         if world > 1:
             distributed.globalise_batch_norm(method)
-        self.optimisers = {turn: build_optimiser(method.parameters_of(turn), recipe) for turn in method.turns}
-        if wants_compile(compiles, device):
+        compiled = wants_compile(compiles, device)
+        if compiled:
             torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is
-            method.compile()
+        self.sharding = Sharding(method, device, compiled) if shard and world > 1 else None
+        if not self.sharding:
+            channels_innermost(method.to(device))
+        self.optimisers = {turn: build_optimiser(method.parameters_of(turn), recipe) for turn in method.turns}
         self.model = method
-        if world > 1:
+        if compiled and not self.sharding:
+            method.compile()
+        if world > 1 and not self.sharding:
             # The turns of an adversary use different parameters, and a transformer may leave some of its own unused.
             self.model = DistributedDataParallel(method, broadcast_buffers=False, find_unused_parameters=True)
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=wants_bf16(precision, device))
 
+    def between_epochs(self) -> contextlib.AbstractContextManager:
+        """To be held round `before_epoch`, which may run the network and change its weights."""
+        if self.sharding and type(self.method).before_epoch is not Method.before_epoch:
+            return self.sharding.whole_weights(self.optimisers)
+        return contextlib.nullcontext()
+
+    def finish(self) -> None:
+        """Leaves an ordinary module behind."""
+        if self.sharding:
+            self.sharding.release()
+
     def take(self, micro_batches: list[MicroBatch], progress: Progress) -> tuple[dict[str, Tensor], Tensor | None]:
         """The step that leads to `progress`. Returns mean metrics, and the embedding of the last batch."""
+        with self.sharding.explained() if self.sharding else contextlib.nullcontext():
+            return self._take(micro_batches, progress)
+
+    def _take(self, micro_batches: list[MicroBatch], progress: Progress) -> tuple[dict[str, Tensor], Tensor | None]:
         method, count = self.method, len(micro_batches)
         metrics: dict[str, Tensor] = {}
         embedding = None
@@ -58,6 +88,7 @@ class Stepper:
                         prepared[i] = method.prepare(micro.batch, micro.draws)
                 # The views of a batch are kept only where a later turn needs the same ones.
                 views = prepared[i] if turn != method.turns[-1] else prepared.pop(i)
+                # Sharded gradients are summed in slices after each batch: whole ones would not fit.
                 delays = i < count - 1 and self.model is not method
                 with self.model.no_sync() if delays else contextlib.nullcontext():
                     with self.autocast:

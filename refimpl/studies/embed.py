@@ -1,4 +1,4 @@
-"""Features of images, in one call. Everything here that embeds images of a person (Python, tables, scenes) ends here."""
+"""Features of images, in one call: the one through which tables and maps of features are made too."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from refimpl.engine import distributed
 from refimpl.engine.checkpoint import write_atomically
 from refimpl.engine.errors import TrainingError
 from refimpl.engine.loop import train
-from refimpl.engine.nerve import FolderLock
+from refimpl.engine.nerve import FolderLock, names_lost_processes
 from refimpl.engine.progress import Bar, say
 from refimpl.evaluation import PROTOCOLS, EvaluationError
 from refimpl.studies import build, record, report
@@ -52,6 +52,7 @@ class Options:
     device: str = "auto"
     precision: str = "auto"
     compile: str = "auto"
+    shard: bool = False
     tensorboard: bool = False
     seed: int = 0
     out: str | None = None
@@ -128,7 +129,7 @@ def run(options: Options) -> Path:
         "begun": {"commit": record.commit(), "code_hash": registry.rung_hash(options.method, "measured")},
     }
     with contextlib.ExitStack() as held:  # the folder is ours until it is finished
-        with distributed.process_group(device):
+        with names_lost_processes(), distributed.process_group(device):
             folder = _folder(options, config, started, held)
             if distributed.is_main() and not options.quiet:
                 size = f"{config['size']} px" if config["size"] > 1 else "pixels"
@@ -144,6 +145,7 @@ def run(options: Options) -> Path:
                 device=device,
                 precision=options.precision,
                 compiles=options.compile,
+                shard=options.shard,
                 tensorboard=options.tensorboard,
                 folder=folder,
                 max_steps=build.SMOKE_STEPS if options.smoke and "epochs" not in options.settings else None,
