@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent
 METHODS = ROOT / "methods"
 
 # Class attributes of `refimpl.engine.method.Method` that say what a method needs; defaults are read there too.
-_FACTS = ("needs", "backbone", "protocol", "turns", "couples_samples", "smoke", "proof")
+_FACTS = ("needs", "backbone", "protocol", "turns", "couples_samples", "smoke", "proof", "presets")
 
 
 class UnknownMethod(KeyError):
@@ -50,6 +50,7 @@ class Entry:
     couples_samples: bool
     smoke: dict
     proof: dict
+    presets: dict
 
     @property
     def module(self) -> str:

@@ -20,7 +20,7 @@ from refimpl.data.dataset import Data
 from refimpl.engine import features
 from refimpl.engine.draws import Draws
 from refimpl.engine.method import Batch, Method, Recipe
-from refimpl.studies.build import build_method, smoke_recipe
+from refimpl.studies.build import build_method, method_class, smoke_recipe
 
 SAMPLES, SIZE, BATCH = 96, 32, 16
 EPOCH_STEPS = 3  # a little over half of the samples are for training; half a batch of them is left over
@@ -65,6 +65,7 @@ def build(name: str, data: Data | None = None, *, seed: int = 0) -> Method:
     """A fresh method in training mode."""
     backbone, hyper, _ = settings(name)
     data = data or smoke_data(name)
+    hyper = {**method_class(name).settings_for(data), **hyper}
     return build_method(name, data.inputs, backbone=backbone, seed=seed, **hyper).train()
 
 

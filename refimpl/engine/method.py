@@ -103,6 +103,7 @@ class Method(nn.Module):
         smoke: settings that make a smoke run small (also "backbone").
         proof: how rung 4 of the ladder (learns) is climbed: samples, size, backbone and settings of the run on the
             synthetic Earth, and the `margin` by which the trained features must beat random initialisation.
+        presets: named sets of settings ("backbone", hyper-parameters, recipe) for `--preset`; "paper" are its paper's.
         encoder: the trained network that is kept, exported and judged.
     """
 
@@ -115,12 +116,19 @@ class Method(nn.Module):
     smoke: dict = {}
     proof: dict = {"samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 15, "batch": 128, "margin": 3.0}
 
+    presets: dict = {}
+
     encoder: Encoder
 
     def __init__(self, inputs: dict[str, Input], backbone: str | None = None):
         super().__init__()
         self.inputs = inputs
         self.encoder = build_encoder(backbone or self.backbone, inputs[self.needs[0]])
+
+    @classmethod
+    def settings_for(cls, data: Data) -> dict:
+        """Hyper-parameters that follow from the data unless they are given, such as the number of classes."""
+        return {}
 
     # -- before a run and between epochs -------------------------------------------------------------------------
 

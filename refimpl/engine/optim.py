@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable
 
 import torch
+from timm.optim import Lars
 from torch import nn
 
 from refimpl.engine.method import Recipe
 
-OPTIMISERS = ("adamw", "adam", "sgd")
+OPTIMISERS = ("adamw", "adam", "sgd", "lars")
 
 
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
@@ -53,4 +54,7 @@ def build_optimiser(named: Iterable[tuple[str, nn.Parameter]], recipe: Recipe) -
     if recipe.optimiser == "sgd":
         # Not fused: that kernel cannot begin the momentum of only some parameters (see EpochTools.forget).
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.betas[0])
+    if recipe.optimiser == "lars":
+        # You et al. 2017, arXiv 1708.03888; vectors, which are not decayed, keep the plain rate.
+        return Lars(groups, lr=recipe.lr, momentum=recipe.betas[0])
     raise ValueError(f"unknown optimiser {recipe.optimiser!r}; known are {', '.join(OPTIMISERS)}")

@@ -61,6 +61,14 @@ def split_settings(cls: type[Method], settings: dict[str, object]) -> tuple[dict
     return hyper, recipe
 
 
+def preset(cls: type[Method], name: str) -> dict[str, object]:
+    """The settings of a named preset. Raises SettingError with the known ones."""
+    if name not in cls.presets:
+        known = ", ".join(cls.presets) or "none"
+        raise SettingError(f"{cls.__name__} has no preset {name!r}; known are {known}")
+    return dict(cls.presets[name])
+
+
 def _typed(name: str, value: object, default: object) -> object:
     if not isinstance(value, str) or isinstance(default, str):
         return value

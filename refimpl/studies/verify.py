@@ -107,7 +107,8 @@ def learns(name: str, device: torch.device, seeds: tuple[int, ...] = SEEDS) -> d
         data = known.open_data(spec, size=size, samples=samples, seed=seed, needs=entry.needs)
 
         def make(seed: int, data=data):
-            return build.build_method(name, data.inputs, backbone=backbone, seed=seed, **hyper)
+            fitted = {**cls.settings_for(data), **hyper}
+            return build.build_method(name, data.inputs, backbone=backbone, seed=seed, **fitted)
 
         def twin(seed: int = seed + 1000):
             return make(seed).eval()

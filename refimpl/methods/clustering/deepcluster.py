@@ -101,6 +101,7 @@ class DeepCluster(Method):
     needs = ("image",)
     backbone = "resnet18"
     recipe = Recipe(epochs=20, batch=256, optimiser="sgd", lr=0.05, weight_decay=1e-5)
+    presets = {"paper": {"backbone": "vgg16_bn", "k": 10000, "epochs": 500}}  # section 4.1; without the Sobel filter
     smoke = {"k": 8, "pca": 16}
     proof = {
         "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 20, "batch": 64,

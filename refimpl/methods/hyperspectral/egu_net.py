@@ -136,6 +136,7 @@ class EGUNet(Method):
     backbone = "spectral_funnel"
     protocol = "unmixing"
     recipe = Recipe(epochs=100, batch=256, optimiser="adam", lr=3.2e-3, weight_decay=5e-3, warmup=0.0)
+    presets = {"paper": {"batch": 8000, "epochs": 200}}
     smoke = {"block": 16}
     proof = {"samples": 2000, "size": 64, "margin": 0.1}
 

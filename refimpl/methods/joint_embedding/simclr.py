@@ -57,6 +57,12 @@ class SimCLR(Method):
     backbone = "resnet18"
     couples_samples = True
     recipe = Recipe(epochs=20, batch=256, lr=1e-3, weight_decay=1e-4)
+    presets = {
+        "paper": {  # section 2.2; temperature: Table 5
+            "backbone": "resnet50", "epochs": 100, "batch": 4096, "optimiser": "lars", "lr": 0.3, "weight_decay": 1e-6,
+            "temperature": 0.1, "crop": 0.08,
+        },
+    }  # fmt: skip
     smoke = {"dim": 16}
     proof = {"samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 15, "batch": 128, "margin": 5.0}
 

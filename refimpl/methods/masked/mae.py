@@ -64,6 +64,12 @@ class MAE(Method):
     needs = ("image",)
     backbone = "vit_tiny_patch16_224"
     recipe = Recipe(epochs=50, batch=256, lr=1.5e-3, weight_decay=0.05, betas=(0.9, 0.95), warmup=0.1)
+    presets = {
+        "paper": {  # appendix A.1 and Table 1
+            "backbone": "vit_large_patch16_224", "decoder_width": 512, "decoder_depth": 8, "epochs": 800, "batch": 4096,
+            "lr": 1.5e-4, "warmup": 0.05,
+        },
+    }  # fmt: skip
     smoke = {"decoder_width": 32, "decoder_depth": 1}
     proof = {
         "samples": 2000, "size": 32, "backbone": "vit_micro", "epochs": 20, "batch": 128, "lr": 4e-3, "margin": 5.0,
