@@ -155,7 +155,9 @@ def _size_options(name: str, size: int) -> dict:
         return {"img_size": size}
     patch = 16 if size >= 128 else 8 if size >= 64 else 4
     options = {"img_size": size, "patch_size": patch, "global_pool": "avg"}
-    return options if name.startswith(("beit", "eva")) else {**options, "fc_norm": False}
+    if name.startswith(("beit", "eva")):
+        return options
+    return {**options, "fc_norm": False, "dynamic_img_size": True}  # crops of another size: positions are interpolated
 
 
 def _unknown(name: str) -> str:

@@ -85,6 +85,8 @@ def _show(args) -> int:
     print(f"backbone  {entry.backbone}")
     print(f"judged by {entry.protocol}")
     print(f"command   {entry.command}")
+    for name, settings in cls.presets.items():
+        print(f"preset    {name}: {', '.join(f'{key}={value}' for key, value in settings.items())}")
     print("\nsettings (--set key=value)")
     for group in (hyper_parameters(cls), vars(cls.recipe)):
         for key, value in group.items():
@@ -102,7 +104,7 @@ def _run(args) -> int:
         if getattr(args, option) is not None:
             settings[option] = getattr(args, option)
     names = ("data", "backbone", "bands", "size", "samples", "smoke", "device", "precision", "compile", "tensorboard")
-    names += ("shard", "seed", "out", "resume")
+    names += ("shard", "seed", "out", "resume", "preset")
     options = Options(args.name, **{name: getattr(args, name) for name in names}, settings=settings, quiet=args.quiet)
     try:
         with leaves_on_sigterm():
@@ -204,6 +206,9 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--seed", type=int, default=0)
     add.add_argument("--out", help="run folder (default: runs/<name>-<data>-<time>)")
     add.add_argument("--resume", action="store_true", help="continue the run in --out, or the newest of this kind")
+    add.add_argument(
+        "--preset", help="a named set of settings (see `show`); paper: its paper's own; --set wins over it"
+    )
     add.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting that `show` lists")
     add.add_argument("--quiet", action="store_true", help="print nothing but errors")
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from refimpl.data.views import compile_views
 from refimpl.engine import distributed
 from refimpl.engine.errors import TrainingError
 from refimpl.engine.feed import MicroBatch
@@ -45,6 +46,7 @@ class Stepper:
         if world > 1:
             distributed.globalise_batch_norm(method)
         compiled = wants_compile(compiles, device)
+        compile_views(compiled)
         if compiled:
             torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is
         self.sharding = Sharding(method, device, compiled) if shard and world > 1 else None

@@ -20,6 +20,7 @@ import numpy as np
 
 from refimpl.data.bands import Bands
 from refimpl.data.dataset import DataError
+from refimpl.data.store import new_array
 from refimpl.data.words import one_line
 from refimpl.engine.errors import OutputError
 from refimpl.engine.progress import Bar, say
@@ -350,7 +351,7 @@ def _write_components(
 ) -> None:
     """Features go to a scratch file while their moments are summed; then each row is projected and written."""
     width = about["features"]
-    kept = np.memmap(scratch, np.float32, "w+", shape=(grid.rows, grid.columns, width))
+    kept = new_array(scratch, (grid.rows, grid.columns, width), "float32")
     moments = Moments(width)
     for piece, features in computed:
         kept[piece.row : piece.row + piece.rows, piece.column : piece.column + piece.columns] = features

@@ -202,7 +202,9 @@ def _to_torch(folder: Path, model: StoredEncoder, facts: dict) -> Callable[[Tens
             program = torch.export.export(model, (_two(model),), dynamic_shapes=shapes)
         except Exception as error:  # whatever in the network the exporter cannot express
             raise _inexpressible(model, "a torch.export program", error, "timm") from None
-        torch.export.save(program, path, extra_files={"refimpl.json": json.dumps(facts)})
+        content = io.BytesIO()  # torch's own writing of files ends with a stack trace where the disk is full
+        torch.export.save(program, content, extra_files={"refimpl.json": json.dumps(facts)})
+        path.write_bytes(content.getbuffer())
         _write_json(folder / "config.json", facts)
         return torch.export.load(path).module()
 

@@ -57,6 +57,7 @@ class Options:
     seed: int = 0
     out: str | None = None
     resume: bool = False
+    preset: str | None = None
     settings: dict[str, object] = field(default_factory=dict)
     quiet: bool = False
 
@@ -105,14 +106,17 @@ def run(options: Options) -> Path:
     """
     cls = build.method_class(options.method)
     started = record.now()
-    hyper, changes = build.split_settings(cls, options.settings)
-    backbone, recipe = options.backbone, cls.recipe
+    settings = {**(build.preset(cls, options.preset) if options.preset else {}), **options.settings}
+    backbone, recipe = settings.pop("backbone", None), cls.recipe
+    backbone = options.backbone or backbone
+    hyper, changes = build.split_settings(cls, settings)
     if options.smoke:
         smoke_backbone, smoke_hyper, recipe = build.smoke_recipe(options.method)
         backbone, hyper = backbone or smoke_backbone, {**smoke_hyper, **hyper}
     recipe = recipe.but(**changes)
     device = choose_device(options.device)
     data = open_for(options)
+    hyper = {**cls.settings_for(data), **hyper}
     method = build.build_method(options.method, data.inputs, backbone=backbone, seed=options.seed, **hyper)
     config = {
         "method": options.method,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from two_processes import jobs
 
@@ -18,18 +19,26 @@ def largest_difference(a: torch.Tensor, b: torch.Tensor, floor: float) -> float:
     return float((a - b).abs().max() / b.abs().max().clamp(min=floor)) if a.numel() else 0.0
 
 
-def test_method_in_two_processes_equals_one(name, workers):
+@pytest.fixture(scope="session")
+def one(name):
+    """What one process makes of a method."""
+    return jobs.train(name)
+
+
+@pytest.mark.parametrize("shard", [False, True], ids=["whole", "sharded"])
+def test_method_in_two_processes_equals_one(name, one, workers, shard):
     """Losses, first gradients, weights and buffers after two steps of plain gradient descent."""
-    one = jobs.train(name)
-    both = workers.run("train", name=name)
+    both = workers.run("train", name=name, shard=shard)
     gradients = [value.abs().max() for key, value in one.items() if key.startswith("gradient/")]
     # A gradient that is zero but for rounding is compared with the method's typical one.
     typical = float(torch.stack(gradients).median()) * 1e-2
     for rank, two in enumerate(both):
         assert two.keys() == one.keys()
         torch.testing.assert_close(two["losses"], one["losses"], rtol=LOSS, atol=LOSS)
+        # Of a sharded method each process keeps half: a little more where the first axis is odd.
+        assert float(two["held"] / two["bytes"]) == (pytest.approx(0.5, abs=0.02) if shard else 1.0)
         for key, value in one.items():
-            if key != "losses":
+            if key.startswith(("gradient/", "state/")):
                 floor = typical if key.startswith("gradient/") else 1e-2
                 assert largest_difference(two[key], value, floor) < CLOSE, f"process {rank}: {key}"
     for key in one:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.catalog import ROOT, Problem
+from scripts.catalog import FOLDERS, ROOT, Problem
 from scripts.validate import validate
 
 FRAMEWORK = """\
@@ -67,7 +67,7 @@ corrections:
     correct: nothing
     source: paper
 origin: [F01]
-unknown: [code.weights]
+unknown: [relations.solves_pretext_task, code.weights]
 last_verified: 2026-01-02
 """
 
@@ -86,6 +86,10 @@ facts:
   predicts: the other view
 relations:
   extends: [alpha]
+refimpl:
+  name: simclr
+  fidelity: closest
+  difference: It is something else.
 sources:
   - key: close
     url: https://example.org/close
@@ -111,12 +115,24 @@ facts:
   licence: MIT
   splits: {train: 70, val: 10, test: 20}
   sensors: [sentinel_2]
+refimpl:
+  name: simclr
+  fidelity: closest
+  difference: It is something else.
 sources:
   - key: page
     url: https://example.org/landscapes
     accessed: 2026-01-02
     supports: [year, url, facts]
 last_verified: 2026-01-02
+"""
+
+
+REFIMPL = """\
+refimpl:
+  name: simclr
+  fidelity: closest
+  difference: It is something else.
 """
 
 
@@ -127,7 +143,7 @@ id: {name.lower()}
 name: {name}
 identity: generic
 summary: Stands in the catalog so that others can refer to it in these tests.
-{extra}sources:
+{extra}{REFIMPL}sources:
   - key: page
     url: https://example.org/{kind}
     accessed: 2026-01-02
@@ -138,12 +154,13 @@ last_verified: 2026-01-02
 
 @pytest.fixture
 def small_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folder of a right catalog of five entries; the only implementation is known_method."""
+    """Folder of a right catalog of five entries; implementations are known_method and simclr."""
     root = tmp_path / "catalog"
     root.mkdir()
     for name in ("schema", "templates"):
         shutil.copytree(ROOT / name, root / name)
-    shutil.copy(ROOT / "vocabulary.yml", root)
+    for name in ("vocabulary.yml", "origin.csv"):
+        shutil.copy(ROOT / name, root)
     for folder, name, text in (
         ("frameworks", "alpha", FRAMEWORK),
         ("frameworks", "beta", OTHER_FRAMEWORK),
@@ -154,8 +171,21 @@ def small_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (root / folder).mkdir(exist_ok=True)
         (root / folder / f"{name}.yml").write_text(text, encoding="utf-8")
     (root / "results").mkdir()
-    monkeypatch.setattr("refimpl.registry.methods", lambda: {"known_method": None})
+    monkeypatch.setattr("refimpl.registry.methods", lambda: {"known_method": None, "simclr": None})
     return root
+
+
+@pytest.fixture
+def add_entry(small_catalog: Path) -> Callable[..., Path]:
+    """add_entry(kind, name, more): puts the shortest right entry of a kind, and more lines, into the small catalog."""
+
+    def add(kind: str, name: str, more: str = "") -> Path:
+        path = small_catalog / FOLDERS[kind] / f"{name.lower()}.yml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(simple(kind, name, more), encoding="utf-8")
+        return path
+
+    return add
 
 
 @pytest.fixture

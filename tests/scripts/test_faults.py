@@ -8,6 +8,24 @@ import pytest
 
 # (name, file, text, damaged text with ¦ where the message points, what is wrong, what would be right)
 A, B, D, R = "frameworks/alpha", "frameworks/beta", "datasets/landscapes", "backbones/resnet"
+RESNET = """\
+id: resnet
+name: ResNet
+identity: generic
+summary: Stands in the catalog so that others can refer to it in these tests.
+family: convolutional
+refimpl:
+  name: simclr
+  fidelity: closest
+  difference: It is something else.
+"""
+PAPER = '  venue: CVPR\n  year: 2020\n  arxiv: "2002.05709"\n  doi: 10.1000/alpha\n'
+
+
+def paper(venue: str, year: str, doi: str) -> str:
+    return f'  venue: {venue}\n  year: {year}\n  arxiv: "2002.05709"\n  doi: {doi}\n'
+
+
 CASES = [
     # YAML
     ("duplicate key", A, "year: 2020\nfam", "year: 2020\n¦year: 2021\nfam", "key 'year' appears twice", "line 7"),
@@ -42,7 +60,10 @@ CASES = [
     ("too small", D, "bands: 13", "bands: ¦0", "facts.bands is '0'", "at least 1"),
     ("source of nothing", A, '  - key: paper\n    arxiv: "2002.05709"\n', "  - ¦key: paper\n", "sources[0] has none of url, arxiv", "at least one"),
     ("quoted date", A, "last_verified: 2026-01-02", 'last_verified: ¦"2026-01-02"', "is a text", "without quotes"),
+    ("no implementation", R, RESNET, "¦" + RESNET.partition("refimpl")[0], "the file lacks 'refimpl'", "add it: The reference impl"),
     # words and links
+    ("long form of a venue", A, "venue: CVPR", "venue: ¦IEEE Transactions on Geoscience and Remote Sensing",
+     "not in the list 'venue'", "did you mean IEEE TGRS?"),
     ("vocabulary", A, "modality: [rgb]", "modality: [rgb, ¦multispektral]", "not in the list 'modality'", "multispectral?"),
     ("label for word", A, "licence: MIT", "licence: ¦Apache 2.0", "not in the list 'licence'", "mean Apache-2.0?"),
     ("target", A, "uses_backbone: [resnet]", "uses_backbone: [¦res_net]", "no backbone 'res_net'", "did you mean resnet?"),
@@ -50,20 +71,30 @@ CASES = [
     ("target's kind", A, "[landscapes]", "[landscapes, ¦overview]", "'overview' is a survey, not a dataset", "name a data"),
     ("link without kind", A, "[survey/overview]", "[¦surveys/overview]", "there is no kind 'surveys'", "mean survey?"),
     ("itself", B, "extends: [alpha]", "extends: [alpha, ¦beta]", "names this entry itself", "remove it"),
-    ("relation of another kind", D, "sources:", "relations:\n  ¦evaluated_on: [landscapes]\nsources:",
+    ("relation of another kind", D, "refimpl:", "relations:\n  ¦evaluated_on: [landscapes]\nrefimpl:",
      "a dataset has no relation 'evaluated_on'", "it can have extends, compared_in, related_to"),
     ("implementation", A, "known_method", "¦known_metod", "no implementation 'known_metod'", "did you mean known_method?"),
     ("source key", A, "Table 1\n    source: paper", "Table 1\n    source: ¦papr", "no source has the key", "mean paper?"),
     ("correction's source", A, "nothing\n    source: paper", "nothing\n    source: ¦web", "no source has", "keys are paper, code"),
     ("supported field", A, "[paper, facts]", "[paper, facts, ¦fact.samples]", "is not a field", "did you mean"),
     ("absent field", A, "[paper, facts]", "[paper, facts, ¦full_name]", "this entry has no full_name", "add that field"),
-    ("unknown yet said", A, "[code.weights]", "[code.weights, ¦code.url]", "does say code.url", "remove one"),
+    ("unknown yet said", A, ", code.weights]", ", code.weights, ¦code.url]", "does say code.url", "remove one"),
     ("recalled field", A, "unknown:", "confidence:\n  ¦facts.loses: recalled\nunknown:", "is not a field", "facts.losses?"),
     # rules
     ("id", A, "id: alpha", "id: ¦alfa", "id is 'alfa' but the file is 'alpha.yml'", "make the two equal"),
     ("year", A, "year: 2020\nfam", "year: ¦2021\nfam", "year is 2021 but paper.year is 2020", "equal"),
     ("arXiv year", A, 'arxiv: "2002.05709"\n  doi', 'arxiv: ¦"2102.05709"\n  doi', "of 2021 but paper.year is 2020", "one of the two"),
     ("arXiv month", A, 'arxiv: "2002.05709"\n  doi', 'arxiv: ¦"2013.05709"\n  doi', "has month 13", "year and month"),
+    ("DOI of arXiv", A, "doi: 10.1000/alpha", "doi: ¦10.48550/arXiv.2002.05710", "is of arXiv 2002.05710 but arxiv is 2002.05709", "equal"),
+    ("source's DOI of arXiv", A, '    arxiv: "2002.05709"\n    acc', "    doi: ¦10.48550/arXiv.2002.05709\n    acc", "arxiv is absent", '"2002.05709"'),
+    ("DOI of a conference year", A, PAPER, paper("CVPR", "¦2020", "10.1109/CVPR46437.2021.00001"), "is 2020 but its DOI is of 2021", "wrong"),
+    ("DOI of a journal year", A, PAPER, paper("IEEE TGRS", "¦2020", "10.1109/TGRS.2021.1234567"), "is 2020 but its DOI is of 2021", "wrong"),
+    ("DOI of a volume", A, PAPER, paper("Remote Sensing", "¦2020", "10.3390/rs13010001"), "is 2020 but its DOI is of 2021", "wrong"),
+    ("DOI of another venue", A, PAPER, paper("¦CVPR", "2020", "10.1109/CVPRW50498.2020.00001"), "but its DOI is of CVPR Workshops", "wrong"),
+    ("same paper, other year", B, "title: A real title\n", "title: Title of Alpha!\n    year: ¦2019\n",
+     "closest[0].year is '2019' but it is '2020' for the same paper in frameworks/alpha.yml:13", "make the two alike"),
+    ("address of code", A, "url: https://example.org/alpha\n  lic", "url: ¦https://example.org/alpha.git/\n  lic", "code.url is", "write https://example.org/alpha"),
+    ("code without encryption", A, "url: https://example.org/alpha\n  lic", "url: ¦http://github.com/a/b\n  lic", "code.url is", "write https://github.com/a/b"),
     ("paper nowhere", A,
      "paper:\n  title: Title of alpha\n  authors: [Given Family]\n  venue: CVPR\n  year: 2020\n"
      '  arxiv: "2002.05709"\n  doi: 10.1000/alpha\n',
@@ -74,6 +105,11 @@ CASES = [
     ("splits too large", D, "  splits: {train: 70", "  ¦splits: {train: 75", "sum to 105 but samples is 100", "correct one"),
     ("splits too small", D, "  splits: {train: 70", "  ¦splits: {train: 60", "sum to 90 but samples is 100", "unused"),
     ("bands of sensor", D, "bands: 13", "bands: ¦14", "14 bands", "sentinel_2 has at most 13"),
+    ("spelling of a data set", A, "dataset: Landscapes", "dataset: ¦Land-Scapes", "results[0].dataset is 'Land-Scapes'", "write Landscapes"),
+    ("method without network", A, "relations:\n  uses_backbone: [resnet]\n", "¦relations:\n", "names no uses_backbone", "relations.uses_backbone under unknown"),
+    ("method without data", A, "relations:\n  uses_backbone: [resnet]\n  evaluated_on: [landscapes]\n", "¦relations:\n  uses_backbone: [resnet]\n",
+     "names no pretrained_on or evaluated_on", "relations.pretrained_on"),
+    ("no such row", A, "origin: [F01]", "origin: [¦F99]", "no row 'F99'", "last row of that letter is F17"),
     ("percentage", A, "value: 69.3", "value: ¦693", "693 %", "within 100"),
     ("cycle", A, "  related_to", "  extends: [¦beta]\n  related_to",
      "extends goes round in a circle: alpha -> beta -> alpha", "remove one"),

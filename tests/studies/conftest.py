@@ -48,7 +48,7 @@ def make_run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def rgb_run(make_run) -> Path:
-    return make_run("simclr", "resnet10t", RGB)
+    return make_run("simclr", "vit_micro", RGB)
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,11 @@ from PIL import Image
 import refimpl
 from refimpl.cli import main
 from refimpl.data.dataset import DataError, Input
+from refimpl.engine.errors import OutputError
 from refimpl.studies import embed_files
 from refimpl.studies.embed import embed
 from refimpl.studies.embed_files import embed_to_file, match_bands, odd_units, one_ahead
 from refimpl.studies.saved import load_method
-from refimpl.studies.whole import OutputError
 
 pyarrow = __import__("pyarrow") if os.environ.get("CI") else pytest.importorskip("pyarrow")
 from pyarrow import parquet  # noqa: E402
@@ -69,7 +69,7 @@ def test_one_row_per_image(rgb_run, folder, stored, tmp_path):
 def test_metadata_travel_with_the_features(rgb_run, folder, tmp_path):
     out = embed_to_file(rgb_run, folder, tmp_path / "out.parquet", device="cpu", quiet=True)
     about = json.loads(parquet.read_schema(out).metadata[b"refimpl"])
-    assert (about["method"], about["backbone"], about["bands"]) == ("simclr", "resnet10t", ["B04", "B03", "B02"])
+    assert (about["method"], about["backbone"], about["bands"]) == ("simclr", "vit_micro", ["B04", "B03", "B02"])
     assert about["mean"] == [90.0, 97.5, 104.0]
     assert about["input"] == {"name": "set", "bands": ["red", "green", "blue"]}
     assert about["trained_on"]["synthetic"] is False

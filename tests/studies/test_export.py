@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import signal
 import sys
 
 import pytest
@@ -14,11 +16,14 @@ from safetensors import safe_open
 
 from refimpl.cli import main
 from refimpl.data.dataset import Input
+from refimpl.engine.errors import OutputError
 from refimpl.studies import export as module
+from refimpl.studies.card import model_card
 from refimpl.studies.embed import embed
 from refimpl.studies.export import ExportError, example_images, export
+from refimpl.studies.facts import encoder_facts, read_record
 from refimpl.studies.saved import load_method
-from refimpl.studies.whole import OutputError
+from refimpl.studies.whole import whole_folder
 
 
 def needs(*names: str) -> None:
@@ -56,11 +61,11 @@ def test_timm_builds_the_same_network(make_run, tmp_path, method, backbone, fiel
     about = net.pretrained_cfg
     mean, std = (torch.tensor(about[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
     with torch.inference_mode():
-        assert torch.equal(net((stored - mean) / std), embed(trained, stored))
+        torch.testing.assert_close(net((stored - mean) / std), embed(trained, stored), atol=1e-6, rtol=1e-5)
     assert about["input_size"] == (len(field.bands), 32, 32)
 
 
-def test_timm_config_tells_bands_and_borrows_nothing(rgb_run, tmp_path):
+def test_timm_folder_tells_bands_runs_as_printed_and_borrows_nothing(rgb_run, tmp_path, monkeypatch):
     folder = export(rgb_run, "timm", tmp_path / "out", quiet=True)
     config = json.loads((folder / "config.json").read_text())
     assert config["refimpl"]["bands"] == ["B04", "B03", "B02"]
@@ -71,10 +76,7 @@ def test_timm_config_tells_bands_and_borrows_nothing(rgb_run, tmp_path):
     with safe_open(folder / "model.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt"}
     assert {path.name for path in folder.iterdir()} == {"README.md", "config.json", "model.safetensors"}
-
-
-def test_card_of_timm_runs_as_printed(rgb_run, tmp_path, monkeypatch):
-    scope = run_card(export(rgb_run, "timm", tmp_path / "out", quiet=True), monkeypatch)
+    scope = run_card(folder, monkeypatch)
     torch.testing.assert_close(scope["features"], embed(rgb_run, scope["stored"]))
 
 
@@ -97,9 +99,13 @@ def test_onnx_graph_normalises_inside(pixel_run, tmp_path, monkeypatch):
     assert about["bands"] == [f"band{n}" for n in range(6)]
 
 
-def test_card_shows_scores_beside_baselines(make_run, tmp_path):
-    run = make_run("simclr", "resnet10t", Input(("B04", "B03", "B02"), 32), synthetic=True)
-    card = (export(run, "timm", tmp_path / "out", quiet=True) / "README.md").read_text()
+def card_of(run) -> str:
+    record = read_record(run)
+    return model_card(encoder_facts(load_method(run), record), record, "timm", "Checked.", own_features=False)
+
+
+def test_card_shows_scores_beside_baselines(make_run):
+    card = card_of(make_run("simclr", "resnet10t", Input(("B04", "B03", "B02"), 32), synthetic=True))
     assert "| metric | trained | random initialisation | band statistics |" in card
     assert "| k-NN accuracy | 71.2 % (69.7 to 72.7) | 60.4 % (58.9 to 61.9) | 55.0 % (53.5 to 56.5) |" in card
     assert "Trained on synthetic images" in card
@@ -107,9 +113,8 @@ def test_card_shows_scores_beside_baselines(make_run, tmp_path):
     assert "license" not in card
 
 
-def test_card_says_when_nothing_was_judged(make_run, tmp_path):
-    run = make_run("simclr", "resnet10t", Input(("B04", "B03", "B02"), 32), judged=False)
-    card = (export(run, "timm", tmp_path / "out", quiet=True) / "README.md").read_text()
+def test_card_says_when_nothing_was_judged(make_run):
+    card = card_of(make_run("simclr", "resnet10t", Input(("B04", "B03", "B02"), 32), judged=False))
     assert "It was not judged" in card
     assert "synthetic" not in card
 
@@ -131,6 +136,24 @@ def test_a_killed_export_is_cleared_away(rgb_run, tmp_path):
     (torn / "model.safetensors").write_bytes(b"half")
     export(rgb_run, "timm", tmp_path / "out", quiet=True)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_stopped_export_leaves_nothing(tmp_path):
+    with pytest.raises(SystemExit), whole_folder(tmp_path / "out") as folder:
+        (folder / "model.safetensors").write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(rgb_run, tmp_path, monkeypatch):
+    def full(folder, model, facts):
+        (folder / "model.bin").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(module.FORMATS, "timm", full)
+    with pytest.raises(OutputError, match="out: the disk is full; choose another --out"):
+        export(rgb_run, "timm", tmp_path / "out", quiet=True)
+    assert nothing_left(tmp_path / "out")
 
 
 def test_missing_libraries_are_named(pixel_run, tmp_path, monkeypatch):
@@ -168,5 +191,5 @@ def test_each_mistake_is_one_line(make_run, tmp_path, capsys, spoil, to, said):
 def test_command_line_exports_into_the_run(make_run, capsys):
     run = make_run("simclr", "resnet10t", Input(("B04", "B03", "B02"), 32))
     assert main(["export", str(run), "--to", "timm"]) == 0
-    assert "bit for bit" in capsys.readouterr().err.replace("\n", " ")
+    assert "its features are the run's" in capsys.readouterr().err.replace("\n", " ")
     assert (run / "timm" / "model.safetensors").exists()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
+from pathlib import Path
 
+import lines
 import smoke
 import torch
+import tutor
 from torch import Tensor, nn
 
 from refimpl.backbones import Encoder
-from refimpl.engine import distributed, loop
+from refimpl.engine import distributed, loop, sharding
 from refimpl.engine import step as step_module
 from refimpl.engine.method import Method
 
@@ -51,7 +54,7 @@ def remembered_gradients(found: dict[str, Tensor]):
         def remember(*_):
             for parameter, value in named:
                 if value.grad is not None:
-                    found.setdefault(f"gradient/{parameter}", value.grad.detach().clone())
+                    found.setdefault(f"gradient/{parameter}", sharding.whole(value.grad.detach()).clone())
 
         optimiser.register_step_pre_hook(remember)
         return optimiser
@@ -63,8 +66,10 @@ def remembered_gradients(found: dict[str, Tensor]):
         step_module.build_optimiser = build_optimiser
 
 
-def train(name: str, steps: int = 2) -> dict[str, Tensor]:
+def train(name: str, steps: int = 2, shard: bool = False) -> dict[str, Tensor]:
     """Trains a method for a few steps. Returns losses, the first step's gradients, and the state afterwards.
+
+    Also how many bytes of parameters this process held, as "held", and how many there are, as "bytes".
 
     Plain gradient descent: Adam divides a gradient by its own size, which turns rounding noise in a gradient that ought
     to be zero into a full step.
@@ -73,10 +78,70 @@ def train(name: str, steps: int = 2) -> dict[str, Tensor]:
     method = smoke.still(smoke.build(name, data))
     recipe = smoke.recipe(name, optimiser="sgd", lr=0.05, betas=(0.0, 0.0), weight_decay=0.0, warmup=0.0)
     found: dict[str, Tensor] = {}
-    with in_float64(method), remembered_gradients(found):
-        trained = loop.train(method, data, recipe, precision="fp32", max_steps=steps, quiet=True)
+    with in_float64(method), remembered_gradients(found), remembered_bytes(method, found):
+        trained = loop.train(method, data, recipe, precision="fp32", max_steps=steps, quiet=True, shard=shard)
     found["losses"] = torch.tensor([loss for _, loss in trained.curve], dtype=torch.float64)
+    found["bytes"] = torch.tensor(sharding.held_bytes(method, ())[0])
     return {**found, **{f"state/{key}": value for key, value in method.state_dict().items()}}
+
+
+def train_tutor(batch: int = 8, accumulate: int = 1, shard: bool = False) -> dict[str, Tensor]:
+    """Trains `tutor.Tutor`, which touches its weights wherever a method may; returns losses and the state."""
+    data = lines.line_data()
+    torch.manual_seed(0)
+    method = tutor.Tutor(data.inputs)
+    recipe = lines.RECIPE.but(batch=batch, accumulate=accumulate, optimiser="adamw", lr=0.3, betas=(0.9, 0.99), clip=0.1)
+    with in_float64(method):
+        trained = lines.train(method, data, recipe, shard=shard)
+    assert type(method) is tutor.Tutor and not method._forward_hooks
+    losses = torch.tensor([loss for _, loss in trained.curve], dtype=torch.float64)
+    return {"losses": losses, **method.state_dict()}
+
+
+class Cut(Exception):
+    """Ends a piece of a run."""
+
+
+def piece(name: str, folder: str, after: int, shard: bool = False) -> dict[str, Tensor]:
+    """Begins or resumes a run of a registered method, or of "line", in `folder`; dies when it has saved step `after`.
+
+    Returns the state at the end, nothing where it died.
+    """
+    if name == "line":
+        data = lines.line_data()
+        method, recipe = lines.line(data, noise=0.5), lines.RECIPE.but(optimiser="adamw", lr=0.5, betas=(0.9, 0.99))
+    else:
+        data = smoke.smoke_data(name)
+        method = smoke.still(smoke.build(name, data))
+        # With momentum, but not with Adam, which makes a full step of rounding noise.
+        recipe = smoke.recipe(name, optimiser="sgd", lr=0.05, betas=(0.9, 0.0), warmup=0.0)
+    follow = method.after_step
+
+    def dying(progress):
+        follow(progress)
+        if progress.step == after + 1:
+            raise Cut
+
+    method.after_step = dying
+    options = {"precision": "fp32", "quiet": True, "save_every": 1, "folder": Path(folder), "shard": shard}
+    with in_float64(method), contextlib.suppress(Cut):
+        loop.train(method, data, recipe, **options)
+        return method.state_dict()
+    return {}
+
+
+@contextlib.contextmanager
+def remembered_bytes(method: Method, found: dict[str, Tensor]):
+    """Puts the bytes of parameters that this process holds between steps into `found`."""
+    follow = method.after_step
+
+    def noting(progress):
+        follow(progress)
+        found["held"] = torch.tensor(sharding.held_bytes(method, ())[0])
+
+    method.after_step = noting
+    yield
+    method.after_step = follow
 
 
 def gather_gradient() -> dict[str, Tensor]:
@@ -123,15 +188,37 @@ def batch_norm() -> dict[str, Tensor]:
     return found
 
 
-def odd_batch() -> dict[str, Tensor]:
-    """A batch that two processes cannot share evenly must be refused."""
-    name = "simclr"
+def message_of(function, *arguments, **options) -> dict[str, Tensor]:
+    """The type and text of the error that a call raises, as bytes; none where it raises none."""
     try:
-        loop.train(smoke.build(name), smoke.smoke_data(name), smoke.recipe(name, batch=15), quiet=True)
+        function(*arguments, **options)
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         return {"message": torch.tensor(list(text.encode()), dtype=torch.uint8)}
     return {"message": torch.empty(0, dtype=torch.uint8)}
+
+
+def odd_batch() -> dict[str, Tensor]:
+    """A batch that two processes cannot share evenly must be refused."""
+    name = "simclr"
+    recipe = smoke.recipe(name, batch=15)
+    return message_of(loop.train, smoke.build(name), smoke.smoke_data(name), recipe, quiet=True)
+
+
+def refused(what: str) -> dict[str, Tensor]:
+    """A parameter without axes ("scalar"), or weights mixed with other tensors after a step ("mixed")."""
+    data = lines.line_data()
+    method = lines.line(data)
+    if what == "scalar":
+        method.scale = nn.Parameter(torch.ones(()))
+    else:
+        method.after_step = lambda progress: method.line.weight.data.add_(torch.ones(1, lines.BANDS))
+    return message_of(lines.train, method, data, shard=True)
+
+
+def piece_elsewhere(folder: str) -> dict[str, Tensor]:
+    """Only the main process finds the checkpoint that is in `folder`/0."""
+    return message_of(piece, "line", f"{folder}/{distributed.rank()}", 4)
 
 
 def fail(rank: int) -> dict[str, Tensor]:

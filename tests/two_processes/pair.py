@@ -31,11 +31,10 @@ class WorkerError(AssertionError):
 
 
 class Pair:
-    """Two processes in one gloo group. folder: where they meet and leave their tensors."""
+    """Two (or more) processes in one gloo group. folder: where they meet and leave their tensors."""
 
-    world = 2
-
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, world: int = 2):
+        self.world = world
         self.folder, self.processes, self.starts, self.jobs = folder, [], 0, 0
         self.ready = False
 
@@ -109,7 +108,7 @@ class Pair:
                 deadline = min(deadline, time.monotonic() + GRACE)
         if failures:
             self.close()
-            raise WorkerError(f"{what} in two processes: " + "\n".join(failures))
+            raise WorkerError(f"{what} in {self.world} processes: " + "\n".join(failures))
 
     def _last_words(self, rank: int) -> str:
         return (self.folder / f"errors-{rank}.txt").read_text()[-1500:] or "no message"
