@@ -74,7 +74,8 @@ def train(
         max_steps: stop after this many steps (the schedule is then that of the shorter run).
         tensorboard: write TensorBoard events beside the metrics.
     Raises:
-        TrainingError: a loss that is not finite, a batch that does not fit, a method that cannot accumulate or be sharded.
+        TrainingError: a loss that is not finite, a batch that does not fit, a method that cannot be accumulated or
+            sharded.
         DataError: fewer training samples than one batch.
         Stopped: SIGTERM or Ctrl-C, after the step at hand and with a checkpoint (only where there is a folder).
     """

@@ -179,7 +179,7 @@ class Sharding:
         """
         made: dict[Tensor, nn.Parameter] = {}  # a parameter may have several places
         for module in self.method.modules():
-            for name, parameter in module._parameters.items():
+            for name, parameter in module._parameters.items():  # noqa: B007
                 if parameter is not None and parameter not in made:
                     made[parameter] = nn.Parameter(whole(parameter.detach()), parameter.requires_grad)
         for module, (kind, _, hooks) in self._before.items():
