@@ -75,20 +75,24 @@ def test_references_know_only_their_own_method():
                 assert target.endswith(f".{path.stem}"), f"{path.name}:{line} imports {target}"
 
 
+RUNNING = {"benchmark", "faults"}  # packages of scripts/ that run implementations
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_scripts_ask_refimpl_only_for_its_registry(path):
-    if "benchmark" in path.parts:
-        pytest.skip("it runs implementations; test_nothing_imports_the_benchmark")
+    if RUNNING.intersection(path.parts):
+        pytest.skip("it runs implementations; test_nothing_imports_what_runs_implementations")
     for line, target in imported(path, "refimpl"):
         assert target in ("refimpl", "refimpl.registry"), f"{path.relative_to(ROOT)}:{line}: {target}"
     assert not imported(path, "torch"), "the site builds where torch is absent"
 
 
-def test_nothing_imports_the_benchmark():
-    """So that what builds the site needs no torch, though the benchmark does."""
+def test_nothing_imports_what_runs_implementations():
+    """So that what builds the site needs no torch, though the programs that measure do."""
     for path in SCRIPTS:
-        if "benchmark" not in path.parts:
-            assert not [t for _, t in imported(path, "scripts") if t.startswith("scripts.benchmark")], path
+        if not RUNNING.intersection(path.parts):
+            targets = [target.split(".")[1] for _, target in imported(path, "scripts") if "." in target]
+            assert not RUNNING.intersection(targets), path
 
 
 WITHOUT = """
@@ -115,7 +119,7 @@ def test_scripts_and_registry_run_without_torch():
     modules = [
         ".".join(p.relative_to(ROOT).with_suffix("").parts)
         for p in SCRIPTS
-        if not p.stem.startswith("__") and "benchmark" not in p.parts
+        if not p.stem.startswith("__") and not RUNNING.intersection(p.parts)
     ]
     then = "from refimpl import registry\nassert registry.methods() and registry.rung_hash('simclr', 'runs')"
     run_without(("torch", "timm", "numpy", "scipy"), [*modules, "refimpl.registry"], then)

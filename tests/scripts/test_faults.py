@@ -91,7 +91,7 @@ CASES = [
     ("DOI of a journal year", A, PAPER, paper("IEEE TGRS", "¦2020", "10.1109/TGRS.2021.1234567"), "is 2020 but its DOI is of 2021", "wrong"),
     ("DOI of a volume", A, PAPER, paper("Remote Sensing", "¦2020", "10.3390/rs13010001"), "is 2020 but its DOI is of 2021", "wrong"),
     ("DOI of another venue", A, PAPER, paper("¦CVPR", "2020", "10.1109/CVPRW50498.2020.00001"), "but its DOI is of CVPR Workshops", "wrong"),
-    ("same paper, other year", B, "title: A real title\n", "title: Title of Alpha!\n    year: ¦2019\n",
+    ("same paper, other year", B, "title: A real title\n", "title: Title of alpha\n    year: ¦2019\n",
      "closest[0].year is '2019' but it is '2020' for the same paper in frameworks/alpha.yml:13", "make the two alike"),
     ("address of code", A, "url: https://example.org/alpha\n  lic", "url: ¦https://example.org/alpha.git/\n  lic", "code.url is", "write https://example.org/alpha"),
     ("code without encryption", A, "url: https://example.org/alpha\n  lic", "url: ¦http://github.com/a/b\n  lic", "code.url is", "write https://github.com/a/b"),
