@@ -58,7 +58,7 @@ $(VENV)/.site: requirements.lock pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.all: requirements.lock pyproject.toml | $(BIN)/python
-	$(call step,install everything (torch is large: minutes),$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[site$(,)run$(,)geo$(,)test]')
+	$(call step,install everything (torch is large: minutes),$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[site$(,)run$(,)geo$(,)table$(,)export$(,)tensorboard$(,)test]')
 	@touch $@ $(VENV)/.site
 
 , := ,

@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.catalog.document import Document, Path_, Place
 from scripts.catalog.problems import Problem, show, suggestion
 from scripts.catalog.reading import read_json, read_yaml
-from scripts.catalog.schema import FOLDERS, RECORDS, Schema, Vocabulary, load_schemas, load_vocabulary
+from scripts.catalog.schema import FOLDERS, RECORDS, Schema, Vocabulary, load_rows, load_schemas, load_vocabulary
 
 ROOT = Path(__file__).resolve().parents[2] / "catalog"
 
@@ -108,6 +108,7 @@ class Catalog:
     entries: by (kind, id), in the order of kinds and ids. vocabulary: list -> word -> {label, description}.
     schemas: by kind, with every $ref written out. problems: files that could not become entries.
     unreadable: (kind, id) of files that are there but could not be read. templates: kind -> the commented template.
+    rows: row id -> name, of the list that the catalog started from (origin.csv).
     """
 
     root: Path
@@ -117,6 +118,7 @@ class Catalog:
     templates: dict[str, Entry] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     unreadable: set[tuple[str, str]] = field(default_factory=set)
+    rows: dict[str, str] = field(default_factory=dict)
     _inverse: dict | None = None
 
     def kind(self, kind: str) -> list[Entry]:
@@ -159,7 +161,7 @@ def load_catalog(root: Path | str = ROOT) -> Catalog:
     vocabulary themselves cannot be used.
     """
     root = Path(root)
-    catalog = Catalog(root, load_schemas(root), load_vocabulary(root))
+    catalog = Catalog(root, load_schemas(root), load_vocabulary(root), rows=load_rows(root))
     for kind, folder in FOLDERS.items():
         for path in sorted((root / folder).glob("*")):
             if path.name.startswith("."):
@@ -184,7 +186,7 @@ def load_catalog(root: Path | str = ROOT) -> Catalog:
 
 def _strays(root: Path) -> list[Problem]:
     """Things directly in the catalog folder that have no place there."""
-    known = [*FOLDERS.values(), "results", "schema", "templates", "vocabulary.yml"]
+    known = [*FOLDERS.values(), "benchmarks", "origin.csv", "results", "schema", "templates", "vocabulary.yml"]
     return [
         Problem(path, 1, 1, f"{show(path.name)} has no place here", suggestion(path.name, known, "remove it"))
         for path in sorted(root.glob("*"))

@@ -38,9 +38,12 @@ def printable(text: str) -> str:
 
 
 def plain(word: str) -> str:
-    """A word without case, accents, spaces and punctuation: 'Scale-MAE' and 'scale mae' are both 'scalemae'."""
+    """A word without case, accents, spaces and punctuation: 'Scale-MAE' and 'scale mae' are both 'scalemae'.
+
+    A plus sign counts, since it tells names apart: SatMAE and SatMAE++.
+    """
     decomposed = unicodedata.normalize("NFKD", word.casefold())
-    return re.sub(r"[\W_]", "", decomposed)
+    return re.sub(r"[^\w+]|_", "", decomposed)
 
 
 def nearest(word: object, known: Iterable[str], count: int = 2) -> list[str]:

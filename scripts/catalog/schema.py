@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import json
 from collections.abc import Iterator
@@ -128,3 +129,15 @@ def load_vocabulary(root: Path) -> Vocabulary:
                 line, column = document.place((name, word), "key")
                 raise CatalogError(f"{document.path}:{line}:{column}: a word needs label and description; add them")
     return document.data
+
+
+def load_rows(root: Path) -> dict[str, str]:
+    """Row id -> name, of the list that the catalog started from (`root`/origin.csv, if there). Raises CatalogError."""
+    path = root / "origin.csv"
+    if not path.exists():
+        return {}
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return {row["row"]: row["name"] for row in csv.DictReader(stream, strict=True)}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise CatalogError(f"{path}: {error}; restore it from the repository") from None

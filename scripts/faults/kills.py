@@ -53,7 +53,7 @@ def command(name: str, folder: Path) -> list[str]:
 
 
 def result_of(folder: Path) -> dict[str, object]:
-    """What must not depend on how often a run was killed. Raises OSError, ValueError, KeyError where it is not there."""
+    """What must not depend on how often a run was killed. Raises OSError, ValueError, KeyError where it is absent."""
     record = json.loads((folder / "record.json").read_text())
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {

@@ -1,7 +1,7 @@
 """What a schema cannot say: how the fields of an entry, and the entries of a catalog, must agree."""
 
 from scripts.catalog import Entry, Problem
-from scripts.rules import between, fields  # noqa: F401  importing them fills RULES
+from scripts.rules import between, fields, papers  # noqa: F401  importing them fills RULES
 from scripts.rules.base import RULES, Context
 from scripts.rules.records import record_problems
 

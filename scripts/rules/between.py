@@ -14,10 +14,21 @@ def names_and_papers_are_its_own(entry: Entry, context: Context) -> Findings:
     for what, path, value in claims(entry):
         owners = context.owners.get((entry.kind, what, value), [])
         other = next((o for o in owners if o is not entry and context.tells(entry, o)), None)
+        if other is not None and what != "name" and _linked(entry, other):
+            continue
         if other is not None and (what, other.id) not in told:
             told.add((what, other.id))
             wrong = f"{what} {show(entry.get(dotted(path)))} is also that of {show(other.id)}"
-            yield path, wrong, "make them one entry, or correct this"
+            right = "make them one entry, or correct this"
+            if what != "name":
+                right += f"; if one paper brings both, link them: related_to: [{other.kind}/{other.id}]"
+            yield path, wrong, right
+
+
+def _linked(entry: Entry, other: Entry) -> bool:
+    """Whether one of two entries names the other, which says that they share a paper on purpose."""
+    pairs = ((entry, other), (other, entry))
+    return any((b.kind, b.id) == (kind, id_) for a, b in pairs for _, _, kind, id_ in a.targets())
 
 
 @rule

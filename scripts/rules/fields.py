@@ -83,16 +83,25 @@ def paper_can_be_found(entry: Entry, context: Context) -> Findings:
 def identity_fits(entry: Entry, context: Context) -> Findings:
     identity = entry.get("identity", str)
     if identity == "confirmed":
-        exempt = entry.kind in ("challenge", "term") or (entry.kind == "dataset" and "url" in entry.data)
+        instead = {"dataset": "url", "framework": "code"}.get(entry.kind)  # what else shows that the thing exists
+        exempt = entry.kind in ("challenge", "term") or instead in entry.data
         if "paper" not in entry.data and not exempt:
-            right = (
-                "add paper" + (" or url" if entry.kind == "dataset" else "") + ", or make it generic or unidentified"
-            )
+            right = f"add paper{f' or {instead}' if instead else ''}, or make it generic or unidentified"
             yield ("identity",), "identity is confirmed but there is no paper", right
         if "closest" in entry.data:
             yield ("closest",), "a confirmed entry has closest", "move what it is to paper, or remove it", "key"
     if identity == "unidentified" and "closest" not in entry.data:
         yield ("identity",), "identity is unidentified but closest is missing", "name the closest real publication"
+
+
+@rule
+def code_address_is_plain(entry: Entry, context: Context) -> Findings:
+    url = entry.get("code.url", str)
+    if url is None:
+        return
+    mended = re.sub(r"(\.git)?/*$", "", re.sub(r"^http://(?=(www\.)?(github|gitlab|bitbucket)\.)", "https://", url))
+    if mended != url:
+        yield ("code", "url"), f"code.url is {show(url)}", f"write {mended}"
 
 
 # -- facts -------------------------------------------------------------------------------------------------------------
@@ -144,6 +153,29 @@ def difference_is_told(entry: Entry, context: Context) -> Findings:
     if fidelity in ("simplified", "closest") and "difference" not in entry.get("refimpl", dict, {}):
         right = "add one sentence on what differs from the publication"
         yield ("refimpl", "fidelity"), f"fidelity is {fidelity} but difference is missing", right
+
+
+@rule
+def method_can_be_walked(entry: Entry, context: Context) -> Findings:
+    """A method leads to what it solves, what it trains and what it is trained or judged on, or says what is missing."""
+    if entry.kind != "framework" or entry.get("identity", str) != "confirmed":
+        return
+    absent = entry.get("unknown", list, [])
+    for names in (("solves_pretext_task",), ("uses_backbone",), ("pretrained_on", "evaluated_on")):
+        here = entry.get("relations", dict, {})
+        if not any(name in here or f"relations.{name}" in absent or "relations" in absent for name in names):
+            wrong = f"the method names no {' or '.join(names)}"
+            yield ("relations",), wrong, f"add it under relations, or list relations.{names[0]} under unknown", "key"
+
+
+@rule
+def origin_names_a_row(entry: Entry, context: Context) -> Findings:
+    rows = context.catalog.rows
+    for number, row in enumerate(entry.get("origin", list, [])):
+        if isinstance(row, str) and rows and row not in rows and re.fullmatch(r"[A-Z]\d{2}", row):
+            last = max(r for r in rows if r[0] == row[0]) if any(r[0] == row[0] for r in rows) else None
+            right = f"its last row of that letter is {last}" if last else "look it up in origin.csv"
+            yield ("origin", number), f"the originating list has no row {show(row)}", right
 
 
 # -- sources, dates, words ---------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from refimpl import registry
 from scripts.catalog import load_catalog
-from scripts.site import api, entries, home, implementations, listings
+from scripts.comparisons import NotABenchmark
+from scripts.site import api, benchmarks, entries, home, implementations, listings
 from scripts.site.links import FOLDERS, entry_page, implementation_page, source_file
 from scripts.site.model import gather
 from scripts.site.output import Output
@@ -81,9 +82,21 @@ def assemble(root: Path = ROOT, runs: Path | None = None, folder: Path | None = 
         page = source_file(implementation_page(implementation.name))
         output.add(page, _shown(implementation.path, implementations.page, site, implementation))
     output.add("implementations/index.md", implementations.index(site))
+    _add_benchmarks(root / "catalog" / "benchmarks", output)
     output.add("index.md", home.home(site, picture=home.PICTURE in output))
     api.write(site, output)
     return output
+
+
+def _add_benchmarks(folder: Path, output: Output) -> None:
+    """The benchmark's page and, beside it, the files that it shows."""
+    try:
+        results = benchmarks.read_all(folder)
+    except NotABenchmark as error:
+        raise SiteError(str(error)) from error
+    output.add(source_file(benchmarks.PAGE), benchmarks.page(results))
+    for name, _ in results:
+        output.add(f"api/v1/benchmarks/{name}", (folder / name).read_bytes())
 
 
 def _shown(path: Path, page, *args) -> str:
