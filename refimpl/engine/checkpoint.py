@@ -137,7 +137,8 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], facts: 
 
 def newest_checkpoint(folder: Path, say=print) -> tuple[dict, dict[str, Tensor]] | None:
     """(facts, tensors) of the newest sound checkpoint, or None; a damaged one is reported through `say`."""
-    for note in sorted(folder.glob("*.json"), reverse=True):
+    notes = sorted(folder.glob("*.json"), reverse=True)
+    for note in notes:
         tensors = note.with_suffix(".safetensors")
         try:
             facts = json.loads(note.read_text(encoding="utf-8"))
@@ -147,4 +148,6 @@ def newest_checkpoint(folder: Path, say=print) -> tuple[dict, dict[str, Tensor]]
             return facts, load(content)
         except (OSError, ValueError, KeyError, TypeError) as error:
             say(f"{tensors}: damaged checkpoint passed over ({error}); trying the one before it")
+    if notes:
+        say(f"{folder}: none of {len(notes)} checkpoints is sound; beginning again from step 0")
     return None

@@ -52,9 +52,16 @@ class FolderLock:
             raise TrainingError(
                 f"{folder}: another run is writing there (process {owner}); wait for it or choose another --out"
             ) from None
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()))
-        self._file.flush()
+        try:
+            self._file.truncate(0)
+            self._file.write(str(os.getpid()))
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: cannot be written ({error.strerror}); make room or choose another --out"
+            ) from None
+        for torn in folder.glob(".*.part"):  # of a process that was killed while it wrote
+            torn.unlink(missing_ok=True)
 
     def close(self) -> None:
         self._file.close()

@@ -298,7 +298,10 @@ def _prepare_folder(options: Options, config: dict, started: str, held: contextl
     if note.exists():
         if not resume:
             raise TrainingError(f"{folder} holds a run already; continue it with --resume or choose another --out")
-        before = json.loads(note.read_text(encoding="utf-8"))
+        try:
+            before = json.loads(note.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{note}: cannot be read ({error}); put it right or choose another --out") from None
         # `begun` may differ: the record keeps the code that the run began with, and expires if that has changed.
         keys = [key for key in config if key != "begun"]
         differing = [key for key in keys if before.get(key) != json.loads(json.dumps(config[key]))]

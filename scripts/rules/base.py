@@ -45,7 +45,7 @@ class Context:
 
     @cached_property
     def papers(self) -> dict[tuple[str, str], list[tuple[Entry, Path_, dict]]]:
-        """(field, text) by which a publication is recognised -> where entries describe it: entry, path, what it says."""
+        """(field, text) that recognises a publication -> (entry, path, what it says) wherever one describes it."""
         found: dict[tuple[str, str], list[tuple[Entry, Path_, dict]]] = {}
         for entry in self.catalog.entries.values():
             for path, paper in papers(entry):

@@ -1,4 +1,4 @@
-"""Weights shared out over processes: what a method may do with them, and what is refused. Methods: test_two_processes."""
+"""Weights shared out over processes: what a method may do with them, and what is refused."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from two_processes.pair import Pair
 
 CLOSE = 1e-8  # of the largest entry, in float64: sums over the batch in another order
 
-# Pieces of one run, each going on where the one before stopped: (processes, sharded). Together the two orders hold every
+# Pieces of one run, each going on where the one before stopped: (processes, sharded). Together the orders hold every
 # change from one kind to another.
 ORDERS = [
     [(1, False), (2, False), (2, True), (1, False)],

@@ -90,7 +90,11 @@ PAPER = ["paper.title", "paper.authors", "paper.venue", "paper.year", "paper.arx
         ("[paper, facts]", "[paper, facts.sensors]", ["facts.predicts"]),
         ("[paper, facts]", "[pap, facts]", ["year", *PAPER]),
         ("source: paper\nsources", "source: nowhere\nsources", ["results[0]"]),
-        ("unknown: [relations.solves_pretext_task, code.weights]", "confidence: {facts.predicts: recalled}", ["facts.predicts"]),
+        (
+            "unknown: [relations.solves_pretext_task, code.weights]",
+            "confidence: {facts.predicts: recalled}",
+            ["facts.predicts"],
+        ),
     ],
 )
 def test_what_no_source_supports_is_named(small_catalog, old, new, missing):

@@ -90,7 +90,8 @@ def train_tutor(batch: int = 8, accumulate: int = 1, shard: bool = False) -> dic
     data = lines.line_data()
     torch.manual_seed(0)
     method = tutor.Tutor(data.inputs)
-    recipe = lines.RECIPE.but(batch=batch, accumulate=accumulate, optimiser="adamw", lr=0.3, betas=(0.9, 0.99), clip=0.1)
+    changes = {"optimiser": "adamw", "lr": 0.3, "betas": (0.9, 0.99), "clip": 0.1}
+    recipe = lines.RECIPE.but(batch=batch, accumulate=accumulate, **changes)
     with in_float64(method):
         trained = lines.train(method, data, recipe, shard=shard)
     assert type(method) is tutor.Tutor and not method._forward_hooks
