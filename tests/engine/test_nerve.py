@@ -47,6 +47,13 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_is_gone(tmp_path):
     nerve.FolderLock(tmp_path).close()
 
 
+def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path):
+    (tmp_path / ".weights.safetensors.123.part").write_bytes(b"half")
+    (tmp_path / "metrics.jsonl").touch()
+    with nerve.FolderLock(tmp_path):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "metrics.jsonl"]
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file: cannot be written"):
