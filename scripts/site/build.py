@@ -8,7 +8,8 @@ from pathlib import Path
 from refimpl import registry
 from scripts.catalog import load_catalog
 from scripts.comparisons import NotABenchmark
-from scripts.site import api, benchmarks, entries, home, implementations, listings
+from scripts.fault_table import NotFaults
+from scripts.site import api, benchmarks, entries, home, implementations, listings, survival
 from scripts.site.links import FOLDERS, entry_page, implementation_page, source_file
 from scripts.site.model import gather
 from scripts.site.output import Output
@@ -89,11 +90,12 @@ def assemble(root: Path = ROOT, runs: Path | None = None, folder: Path | None = 
 
 
 def _add_benchmarks(folder: Path, output: Output) -> None:
-    """The benchmark's page and, beside it, the files that it shows."""
+    """The pages of what was measured beside others and of what runs survive."""
     try:
-        results = benchmarks.read_all(folder)
-    except NotABenchmark as error:
+        results, tables = benchmarks.read_all(folder), survival.read_all(folder)
+    except (NotABenchmark, NotFaults) as error:
         raise SiteError(str(error)) from error
+    output.add(source_file(survival.PAGE), survival.page(tables))
     output.add(source_file(benchmarks.PAGE), benchmarks.page(results))
     for name, _ in results:
         output.add(f"api/v1/benchmarks/{name}", (folder / name).read_bytes())

@@ -1,0 +1,66 @@
+"""What training runs survive: kills at random moments and other faults, from catalog/benchmarks/faults-*.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripts.fault_table import Faults, read
+from scripts.site.blocks import columns, copy_block, raw
+from scripts.site.ladder import day
+from scripts.site.text import front_matter, html, markdown
+
+PAGE = "survival/"
+TITLE = "What a run survives"
+DESCRIPTION = "Training runs killed at random moments, and every other fault that was tried, with what became of them."
+REPEAT = "python -m scripts.faults --kills 100 --out catalog/benchmarks/faults-NAME.json"
+
+
+def read_all(folder: Path) -> list[Faults]:
+    """Every fault table, the newest first. Raises scripts.fault_table.NotFaults."""
+    return sorted(map(read, folder.glob("faults-*.json")), key=lambda table: table.made, reverse=True)
+
+
+def page(tables: list[Faults]) -> str:
+    """The Markdown file of the page; without tables it says how to get one."""
+    parts = [
+        front_matter(title=TITLE, description=DESCRIPTION),
+        f"# {TITLE}\n",
+        "Every run here is the real command line in a process of its own. A killed run is resumed and killed again,",
+        "then left to end; it counts as survived when weights, losses and scores are those of an undisturbed run, bit",
+        "by bit.\n",
+    ]
+    if not tables:
+        parts.append("No table is on record yet.\n")
+    for table in tables:
+        parts += _section(table)
+    return "\n".join([*parts, "## Repeat it\n", raw(copy_block(REPEAT))])
+
+
+def _section(table: Faults) -> list[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in table.versions.items())
+    parts = [
+        f"## {markdown(table.device)}, {markdown(day(table.made))}\n",
+        raw(f'<p class="quiet">commit {html(table.commit)} · {html(versions)}</p>'),
+    ]
+    if table.killed:
+        head = ["method", "processes", "kills", "runs bit-equal", "killed while", "remark"]
+        rows = (
+            [
+                html(row.method),
+                html(f"{row.processes}, {row.launcher}"),
+                str(row.total),
+                f"{row.equal} of {row.runs}",
+                html(", ".join(f"{phase} {count}" for phase, count in row.kills.items() if count)),
+                html(row.message) or "–",
+            ]
+            for row in table.killed
+        )
+        parts += ["### Killed\n", raw(columns(head, rows))]
+    if table.cases:
+        head = ["fault", "survived", "what was said", "what was kept"]
+        rows = (
+            [html(row.fault), f"{row.survived} of {row.tried}", html(row.said) or "–", html(row.kept)]
+            for row in table.cases
+        )
+        parts += ["### Other faults\n", raw(columns(head, rows))]
+    return parts
