@@ -9,7 +9,7 @@ from two_processes import jobs
 # Computed in float64, so sums over the batch in another order differ by about 1e-15 of the largest entry; layers and
 # normalisations magnify that by at most a few thousand. The logged loss passes through float32. A gather without
 # gradient, local statistics or local negatives differ by 1e-2 and more.
-CLOSE = 1e-8
+CLOSE = 1e-7  # float64 sums in another order; timm interpolates position tables in float32 (DINO: 4e-8)
 LOSS = 1e-6
 
 
@@ -35,8 +35,8 @@ def test_method_in_two_processes_equals_one(name, one, workers, shard):
     for rank, two in enumerate(both):
         assert two.keys() == one.keys()
         torch.testing.assert_close(two["losses"], one["losses"], rtol=LOSS, atol=LOSS)
-        # Of a sharded method each process keeps half: a little more where the first axis is odd.
-        assert float(two["held"] / two["bytes"]) == (pytest.approx(0.5, abs=0.02) if shard else 1.0)
+        # Of a sharded method each process keeps half: a little more where the first axis is odd, or of one row.
+        assert float(two["held"] / two["bytes"]) == (pytest.approx(0.5, abs=0.05) if shard else 1.0)
         for key, value in one.items():
             if key.startswith(("gradient/", "state/")):
                 floor = typical if key.startswith("gradient/") else 1e-2
