@@ -7,9 +7,7 @@ mismatch can be named before anything runs.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -101,23 +99,9 @@ class Data:
         values = self.fields[name]
         if isinstance(values, Tensor):
             return values[index.to(values.device)]
-        if isinstance(values, np.memmap):
-            self._check_whole(values)
         picked = torch.from_numpy(np.ascontiguousarray(values[index.cpu().numpy()]))
         # uint16 tensors support almost no operations in torch; int32 holds the same numbers.
         return picked.to(torch.int32) if picked.dtype == torch.uint16 else picked
-
-    def _check_whole(self, values: np.memmap) -> None:
-        """Raises DataError when the file behind an array was cut short: reading on would end the process (SIGBUS).
-
-        One look per batch, so what is cut off between look and reading still does. A deleted file can be read on.
-        """
-        with contextlib.suppress(FileNotFoundError, TypeError):
-            if os.stat(values.filename).st_size < values.offset + values.nbytes:
-                raise DataError(
-                    f"{self.name}: the decoded file {values.filename} was cut short while it was read; it is made "
-                    "anew when the run is started again with --resume"
-                )
 
     def to(self, device: torch.device | str) -> Data:
         """A copy whose fields are tensors on `device` (for data that fits there)."""

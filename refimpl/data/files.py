@@ -98,10 +98,6 @@ class Files:
             raise DataError(
                 f"{self.where(name)}: damaged in the archive ({one_line(error)}); get the archive again"
             ) from None
-        except FileNotFoundError:
-            raise DataError(
-                f"{self.where(name)}: vanished after the folder was listed; put it back, or run again without it"
-            ) from None
         except OSError as error:
             raise DataError(
                 f"{self.where(name)}: cannot be read ({error.strerror or error}); check its permissions"

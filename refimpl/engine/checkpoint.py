@@ -106,7 +106,6 @@ def load_model(model: dict[str, Tensor], module: nn.Module) -> None:
         module.load_state_dict(model)
     except RuntimeError as error:
         detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        detail = detail if len(detail) < 120 else f"{detail[:120]} ..."
         raise CheckpointError(
             f"the checkpoint does not fit this model ({detail}); use the run's own settings"
         ) from None
@@ -148,7 +147,6 @@ def newest_checkpoint(folder: Path, say=print) -> tuple[dict, dict[str, Tensor]]
                 raise ValueError("its checksum does not match")
             return facts, load(content)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            error = getattr(error, "strerror", None) or error  # without its number and the path, which is named already
             say(f"{tensors}: damaged checkpoint passed over ({error}); trying the one before it")
     if notes:
         say(f"{folder}: none of {len(notes)} checkpoints is sound; beginning again from step 0")

@@ -305,11 +305,6 @@ def _prepare_folder(options: Options, config: dict, started: str, held: contextl
         # `begun` may differ: the record keeps the code that the run began with, and expires if that has changed.
         keys = [key for key in config if key != "begun"]
         differing = [key for key in keys if before.get(key) != json.loads(json.dumps(config[key]))]
-        if differing == ["digest"]:
-            raise TrainingError(
-                f"{folder} was begun with the same data, which have changed since; put them back, or "
-                "begin a new run with another --out"
-            )
         if differing:
             raise TrainingError(f"{folder} was begun with another {' and '.join(differing)}; resume it as it was begun")
         config["begun"] = before["begun"]

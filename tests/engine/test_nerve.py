@@ -83,8 +83,8 @@ def test_a_signal_lets_a_step_end_and_the_run_resumes_to_the_same_weights(data, 
 
 def test_a_second_signal_is_not_caught(data, tmp_path):
     def twice():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         train(at_call(line(data), 3, twice), data, folder=tmp_path)
