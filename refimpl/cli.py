@@ -104,7 +104,7 @@ def _run(args) -> int:
         if getattr(args, option) is not None:
             settings[option] = getattr(args, option)
     names = ("data", "backbone", "bands", "size", "samples", "smoke", "device", "precision", "compile", "tensorboard")
-    names += ("seed", "out", "resume", "preset")
+    names += ("shard", "seed", "out", "resume", "preset")
     options = Options(args.name, **{name: getattr(args, name) for name in names}, settings=settings, quiet=args.quiet)
     try:
         with leaves_on_sigterm():
@@ -201,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default)")
     add.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
     add.add_argument("--compile", default="auto", choices=("auto", "on", "off"), help="torch.compile (auto: on a GPU)")
+    add.add_argument("--shard", action="store_true", help="under torchrun: each process keeps a part of the weights")
     add.add_argument("--tensorboard", action="store_true", help="write TensorBoard events into the run folder")
     add.add_argument("--seed", type=int, default=0)
     add.add_argument("--out", help="run folder (default: runs/<name>-<data>-<time>)")

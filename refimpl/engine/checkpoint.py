@@ -60,8 +60,10 @@ def tensors_of(module: nn.Module, optimisers: dict[str, torch.optim.Optimizer], 
             for key, value in state.items():
                 if isinstance(value, Tensor):
                     tensors[f"optimiser/{turn}/{names[id(parameter)]}/{key}"] = value
+    # One at a time, and in the same order on every process: optimisers keep theirs in the order in which they were
+    # restored, which is safetensors' and differs from process to process.
+    wholes = ((name, whole(value.detach())) for name, value in sorted(tensors.items()))
     # safetensors refuses tensors that share memory; clones also free us of views into larger storage.
-    wholes = ((name, whole(value.detach())) for name, value in tensors.items())  # one at a time
     return {name: value.cpu().clone().contiguous() for name, value in wholes if keep}
 
 

@@ -1,4 +1,4 @@
-"""A run that goes on with another number of processes ends where an uninterrupted one does."""
+"""A run that goes on with another number of processes, sharded or not, ends where an uninterrupted one does."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from two_processes.pair import Pair
 
 CLOSE = 1e-8  # of the largest entry, in float64: sums over the batch in another order
 
-# Pieces of one run, each going on where the one before stopped: (processes, sharded).
-ORDERS = [[(1, False), (2, False), (1, False)], [(2, False), (1, False), (2, False)]]
+# Pieces of one run, each going on where the one before stopped: (processes, sharded). Together the orders hold every
+# change from one kind to another, and from sharded to sharded.
+ORDERS = [
+    [(1, False), (2, False), (2, True), (2, True), (1, False)],
+    [(1, False), (2, True), (2, False), (1, False)],
+]
 
 
 def run_in_pieces(name: str, folder, pieces: list[tuple[int, bool]], groups: dict[int, Pair], steps: int) -> list[dict]:
@@ -45,7 +49,7 @@ def uninterrupted(tmp_path_factory):
 
 # Batch norm and global negatives; work between epochs that the optimiser must forget; two optimisers.
 @pytest.mark.parametrize("method", ["simclr", "deepcluster", "context_encoder"])
-@pytest.mark.parametrize("order", ORDERS, ids=["one-first", "two-first"])
+@pytest.mark.parametrize("order", ORDERS, ids=["whole-first", "sharded-first"])
 def test_run_goes_on_with_other_processes(workers, uninterrupted, tmp_path, method, order):
     for state in run_in_pieces(method, tmp_path, order, {2: workers}, steps=1):
         assert_close(state, uninterrupted(method))
@@ -56,7 +60,7 @@ def test_run_goes_on_with_four_processes(workers, uninterrupted, tmp_path):
     four = Pair(tmp_path / "four", world=4)
     four.folder.mkdir()
     folder = tmp_path / "run"
-    pieces = [(1, False), (4, False), (2, False), (4, False)]
+    pieces = [(1, False), (4, True), (2, True), (4, False), (1, False), (4, True)]
     try:
         states = run_in_pieces("line", folder, pieces, {2: workers, 4: four}, steps=1)
     finally:
