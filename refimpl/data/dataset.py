@@ -68,6 +68,8 @@ class Data:
     inputs: for each image-like field the `Input` an encoder of it needs.
     splits: "train", "val", "test" -> sample numbers. Pre-training reads train only.
     truth: what only an evaluation may look at (endmembers, abundances, ...).
+    chunks: (N,) which chunk each sample lies in, where reading a chunk's samples together is much cheaper (shards).
+    window: how many chunks may be shuffled into one another.
     """
 
     name: str
@@ -78,6 +80,8 @@ class Data:
     truth: dict[str, np.ndarray] = field(default_factory=dict)
     synthetic: bool = False
     source: str = ""
+    chunks: np.ndarray | None = None
+    window: int = 1
 
     def __post_init__(self):
         unknown = set(self.fields) - set(FIELDS)
@@ -120,6 +124,9 @@ class Data:
             values = self.fields[name]
             values = values.cpu().numpy() if isinstance(values, Tensor) else values
             h.update(f"{name}{values.shape}{values.dtype}".encode())
+            if hasattr(values, "digest"):  # known without decoding everything
+                h.update(values.digest.encode())
+                continue
             for start in range(0, len(values), 1024):
                 h.update(np.ascontiguousarray(values[start : start + 1024]))
         for name in sorted(self.splits):

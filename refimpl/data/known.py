@@ -17,6 +17,7 @@ from refimpl.data import synthetic
 from refimpl.data.bands import Bands, with_bands
 from refimpl.data.dataset import FIELDS, Data, DataError
 from refimpl.data.eurosat import open_eurosat
+from refimpl.data.shards import PREFIX, open_shards
 from refimpl.data.sources import check_wishes, open_path
 from refimpl.data.words import did_you_mean, readable_bytes
 
@@ -107,6 +108,9 @@ def open_data(
     """
     check_wishes(size, samples)
     wishes = {"bands": bands, "size": size, "seed": seed, "samples": samples, "needs": tuple(needs)}
+    if spec.startswith(PREFIX):
+        del wishes["needs"]
+        return open_shards(spec.removeprefix(PREFIX), **wishes)
     if spec in KNOWN:
         return KNOWN[spec].open(**wishes)
     if Path(spec).expanduser().exists() or "/" in spec or "\\" in spec or Path(spec).suffix in (".zip", ".npz"):

@@ -25,7 +25,7 @@ from refimpl.data.files import Files
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 SHARES = {"train": 0.60, "val": 0.15, "test": 0.25}
 _PAIR_FOLDERS = ("A", "B", "label")
-_SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def _from_folders(files: Files, images: list[str]) -> Layout:
     below = [parts[depth:] for parts in folders]
 
     split = None
-    if all(parts and parts[0].lower() in _SPLIT_WORDS for parts in below):
-        split = [_SPLIT_WORDS[parts[0].lower()] for parts in below]
+    if all(parts and parts[0].lower() in SPLIT_WORDS for parts in below):
+        split = [SPLIT_WORDS[parts[0].lower()] for parts in below]
         below = [parts[1:] for parts in below]
     if not any(below):
         return Layout(root, images, split=split)
@@ -129,9 +129,9 @@ def _from_index(files: Files, index: str, images: set[str]) -> Layout:
                 raise DataError(f"{place}: label {label} is class {called!r} here but {classes[label]!r} above")
             labels.append(label)
         if has_split:
-            if (row["split"] or "").lower() not in _SPLIT_WORDS:
+            if (row["split"] or "").lower() not in SPLIT_WORDS:
                 raise DataError(f"{place}: split {row['split']!r} is none of train, val, test")
-            split.append(_SPLIT_WORDS[row["split"].lower()])
+            split.append(SPLIT_WORDS[row["split"].lower()])
     if classes and sorted(classes) != list(range(len(classes))):
         missing = next(n for n in range(max(classes) + 1) if n not in classes)
         raise DataError(f"{files.where(index)}: no image has label {missing}; labels must count up from 0")

@@ -78,6 +78,20 @@ def feed(
             yield step, [part.to(device) for part in parts]
 
 
+def epoch_order(method: Method, data: Data, train: Tensor, epoch: int, generator: torch.Generator) -> Tensor:
+    """Sample numbers of one epoch in order, drawn from `train` (N,): as the method says.
+
+    Where data lie in chunks, and the method has no order of its own, each sample comes once too: the chunks in random
+    order, the samples at random among those of `data.window` chunks, so that each chunk is read once.
+    """
+    if data.chunks is None or type(method).order is not Method.order:
+        return method.order(epoch, train, generator)
+    _, chunk = torch.as_tensor(data.chunks)[train].unique(return_inverse=True)
+    turn = torch.randperm(int(chunk.max()) + 1, generator=generator) // data.window
+    mixed = torch.randperm(len(train), generator=generator)
+    return train[mixed[turn[chunk[mixed]].argsort(stable=True)]]
+
+
 def home_of(data: Data) -> torch.device:
     """Where the fields live."""
     values = next(iter(data.fields.values()))

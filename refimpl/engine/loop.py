@@ -23,7 +23,7 @@ from refimpl.engine import checkpoint, distributed, nerve
 from refimpl.engine.draws import epoch_generator, mix_seeds
 from refimpl.engine.errors import OutputError, Stopped, TrainingError
 from refimpl.engine.features import epoch_tools
-from refimpl.engine.feed import feed, resident
+from refimpl.engine.feed import epoch_order, feed, resident
 from refimpl.engine.hardware import keep_freed_memory, peak_memory_mb, with_index
 from refimpl.engine.log import Log, summary
 from refimpl.engine.method import Method, Progress, Recipe
@@ -111,7 +111,7 @@ def train(
                 tools = epoch_tools(method, data, stepper.optimisers, seed, epoch, device, stepper.autocast)
                 with stepper.between_epochs():
                     method.before_epoch(epoch, data, tools)
-            order = method.order(epoch, order_of, epoch_generator(seed, epoch, 0))
+            order = epoch_order(method, data, order_of, epoch, epoch_generator(seed, epoch, 0))
             span = range(start, min(steps, (epoch + 1) * per_epoch))
             for step, micro_batches in feed(method, data, order, span, recipe, seed, per_epoch, device):
                 torch.manual_seed(mix_seeds(seed, step, distributed.rank()))  # dropout, the only other randomness
