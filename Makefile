@@ -26,7 +26,7 @@ demo: $(VENV)/.all  ## validate the catalog, train and judge one implementation,
 	@echo "Done. 'make serve' serves the site at http://$(ADDRESS)/ ; the run's own page is runs/demo/report.html"
 
 test: $(VENV)/.all  ## lint, and every test
-	$(call step,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
+	$(call step,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m scripts.format_entries --check)
 	$(call step,test,$(BIN)/python -m pytest)
 
 site: $(VENV)/.site  ## build the site only (installs no torch)
@@ -40,10 +40,10 @@ verify: $(VENV)/.all  ## climb the verification ladder with every implementation
 	$(call step,verify,$(BIN)/python -m refimpl verify --all)
 
 lint: $(VENV)/.all  ## check style
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m scripts.format_entries --check
 
 format: $(VENV)/.all  ## mend style
-	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/python -m scripts.format_entries
 
 clean:  ## remove what was built and installed (runs/ stays)
 	rm -rf $(VENV) site docs/generated/*

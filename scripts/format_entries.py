@@ -4,7 +4,7 @@
     python -m scripts.format_entries catalog/frameworks/simclr.yml    one file, or a folder of them
     python -m scripts.format_entries --check                          only name the files that would change
 
-Keys in the order of the schema, lines of at most 110 columns, one way to write lists, quotes only where needed. A file
+Keys in the order of the schema, lines of at most 112 columns, one way to write lists, quotes only where needed. A file
 with comments is left alone, since they would be lost. Exit status: 0 all is well, 1 something has (--check: would have)
 to be changed by hand or by this command, 2 wrong use.
 """

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from itertools import pairwise
 
 import yaml
 
 from scripts.catalog.document import Document, Path_
 
-WIDTH = 110
+WIDTH = 112
 _RESOLVER = yaml.resolver.Resolver()
 _STRING = "tag:yaml.org,2002:str"
 
@@ -30,7 +31,7 @@ def comments(text: str) -> list[tuple[int, int]]:
     if not re.search(r"(^|\s)#", text):
         return []
     tokens = list(yaml.scan(text, Loader=yaml.SafeLoader))
-    gaps = [(before.end_mark.index, after.start_mark.index) for before, after in zip(tokens, tokens[1:], strict=False)]
+    gaps = [(before.end_mark.index, after.start_mark.index) for before, after in pairwise(tokens)]
     for token in tokens:  # behind the sign of a text that spans lines
         if isinstance(token, yaml.ScalarToken) and token.style in ("|", ">"):
             start = token.start_mark.index
@@ -55,7 +56,8 @@ class _Writer:
     def field(self, start: str, value: object, node: dict, path: Path_, indent: int) -> list[str]:
         """The lines of `start` (a key, or the dash of a list) followed by a value."""
         short = self.inline(value, path)
-        if short is not None and (len(start) + 1 + len(short) <= WIDTH or not isinstance(value, (str, list, dict))):
+        divisible = isinstance(value, (str, list, dict)) and value
+        if short is not None and (len(start) + 1 + len(short) <= WIDTH or not divisible):
             return [f"{start} {short}"]
         if isinstance(value, str):
             return self.long_text(start, value, indent)

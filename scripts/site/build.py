@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from refimpl import registry
-from scripts.catalog import load_catalog
+from scripts.catalog import Catalog, load_catalog
 from scripts.comparisons import NotABenchmark
 from scripts.fault_table import NotFaults
 from scripts.site import api, benchmarks, entries, home, implementations, listings, survival
@@ -33,8 +33,16 @@ def edit_base(config: Path) -> str:
     return address[1].rstrip("/") + "/edit/main/" if address else ""
 
 
-def _hand_written(docs: Path, output: Output) -> None:
-    """Copies the pages and assets that people write; a picture that has not been made yet is left out."""
+# A link of a hand-written page to an entry: text, folder, id.
+ENTRY_LINK = re.compile(rf"\[([^\]]*)\]\((?:\.\./)*({'|'.join(FOLDERS.values())})/([a-z0-9_]+)\.md\)")
+
+
+def _hand_written(docs: Path, output: Output, catalog: Catalog) -> None:
+    """Copies the pages and assets that people write.
+
+    A picture that has not been made yet is left out; of a link to an entry that this catalog lacks only the text stays.
+    """
+    kinds = {folder: kind for kind, folder in FOLDERS.items()}
     files = [
         path
         for path in sorted(docs.rglob("*"))
@@ -45,11 +53,15 @@ def _hand_written(docs: Path, output: Output) -> None:
         picture = re.match(r"!\[[^\]]*\]\(([^)\s]+)\)\s*$", line)
         return picture is None or (page.parent / picture[1]).exists()
 
+    def linked(link: re.Match) -> str:
+        there = link[3] == "index" or (kinds[link[2]], link[3]) in catalog.entries
+        return link[0] if there else link[1]
+
     for path in files:
         content = path.read_bytes()
         if path.suffix == ".md":
             lines = content.decode("utf-8").splitlines(keepends=True)
-            content = "".join(line for line in lines if present(line, path))
+            content = ENTRY_LINK.sub(linked, "".join(line for line in lines if present(line, path)))
         output.add(path.relative_to(docs).as_posix(), content)
 
 
@@ -74,7 +86,7 @@ def assemble(root: Path = ROOT, runs: Path | None = None, folder: Path | None = 
         raise SiteError(f"{place}: {first.message} (all problems: python -m scripts.validate)")
     site = gather(catalog, runs or root / "runs", edit_base(root / "mkdocs.yml"))
     output = Output(folder or root / "docs" / "generated")
-    _hand_written(root / "docs", output)
+    _hand_written(root / "docs", output, catalog)
     for entry in site.all:
         output.add(source_file(entry_page(entry.kind, entry.id)), _shown(entry.path, entries.page, site, entry))
     for kind, name in FOLDERS.items():

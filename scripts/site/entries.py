@@ -142,6 +142,8 @@ def _facts(site: Site, entry: Entry, sources: Sources) -> list[tuple[str, str]]:
         row("licence of the code", html(site.word("licence", code["licence"])), "code.licence")
     if code.get("weights"):
         row("weights", link(code["weights"]), "code.weights")
+    if code.get("weights_licence"):
+        row("licence of the weights", html(site.word("licence", code["weights_licence"])), "code.weights_licence")
     known = {"facts", "code", "paper", "family", "area", "modality", "tasks", "sensors", "licence", "url", "links"}
     for name in ("licence", "url"):
         if data.get(name):

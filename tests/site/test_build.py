@@ -126,6 +126,26 @@ def test_a_missing_picture_is_left_out(filled):
     assert "synthetic-earth.png" in (filled.generate() / "synthetic-earth.md").read_text()
 
 
+def test_a_link_to_an_entry_that_is_missing_becomes_text(filled):
+    page = filled.root / "docs" / "page.md"
+    page.write_text("# Page\n\n[MoCo](frameworks/moco.md), [none](frameworks/none.md), [all](frameworks/index.md)\n")
+    filled.entry("frameworks", "moco", name="MoCo", family="contrastive", modality=["rgb"], facts={"predicts": "it"})
+    shown = (filled.generate() / "page.md").read_text(encoding="utf-8")
+    assert shown.endswith("[MoCo](frameworks/moco.md), none, [all](frameworks/index.md)\n")
+
+
+def test_hand_written_pages_link_to_entries_that_exist():
+    catalog = build.load_catalog()
+    known = {(build.FOLDERS[kind], id_) for kind, id_ in catalog.entries} | {
+        (f, "index") for f in build.FOLDERS.values()
+    }
+    pages = [p for p in (build.ROOT / "docs").rglob("*.md") if "generated" not in p.parts]
+    links = {
+        (link[2], link[3]) for page in pages for link in build.ENTRY_LINK.finditer(page.read_text(encoding="utf-8"))
+    }
+    assert links and links <= known
+
+
 def test_an_empty_catalog_still_makes_a_site(repository):
     assert (repository.generate() / "index.md").exists()
 
