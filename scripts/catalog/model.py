@@ -10,7 +10,16 @@ from pathlib import Path
 from scripts.catalog.document import Document, Path_, Place
 from scripts.catalog.problems import Problem, show, suggestion
 from scripts.catalog.reading import read_json, read_yaml
-from scripts.catalog.schema import FOLDERS, RECORDS, Schema, Vocabulary, load_rows, load_schemas, load_vocabulary
+from scripts.catalog.schema import (
+    FOLDERS,
+    RECORDS,
+    Schema,
+    Vocabulary,
+    load_moved,
+    load_rows,
+    load_schemas,
+    load_vocabulary,
+)
 
 ROOT = Path(__file__).resolve().parents[2] / "catalog"
 
@@ -109,6 +118,7 @@ class Catalog:
     schemas: by kind, with every $ref written out. problems: files that could not become entries.
     unreadable: (kind, id) of files that are there but could not be read. templates: kind -> the commented template.
     rows: row id -> name, of the list that the catalog started from (origin.csv).
+    moved: (kind, old id) -> id that this entry has now (moved.csv): old addresses still lead to it.
     """
 
     root: Path
@@ -119,6 +129,7 @@ class Catalog:
     problems: list[Problem] = field(default_factory=list)
     unreadable: set[tuple[str, str]] = field(default_factory=set)
     rows: dict[str, str] = field(default_factory=dict)
+    moved: dict[tuple[str, str], str] = field(default_factory=dict)
     _inverse: dict | None = None
 
     def kind(self, kind: str) -> list[Entry]:
@@ -161,7 +172,7 @@ def load_catalog(root: Path | str = ROOT) -> Catalog:
     vocabulary themselves cannot be used.
     """
     root = Path(root)
-    catalog = Catalog(root, load_schemas(root), load_vocabulary(root), rows=load_rows(root))
+    catalog = Catalog(root, load_schemas(root), load_vocabulary(root), rows=load_rows(root), moved=load_moved(root))
     for kind, folder in FOLDERS.items():
         for path in sorted((root / folder).glob("*")):
             if path.name.startswith("."):
@@ -180,13 +191,35 @@ def load_catalog(root: Path | str = ROOT) -> Catalog:
         template = read_yaml(root / "templates" / f"{kind}.yml")
         if template.data is not None:
             catalog.templates[kind] = Entry(template, catalog.schemas[kind], kind)
-    catalog.problems += _strays(root)
+    catalog.problems += [*_strays(root), *_misled(catalog)]
     return catalog
+
+
+def _misled(catalog: Catalog) -> list[Problem]:
+    """Lines of moved.csv that lead nowhere, or away from an entry that is there."""
+    found = []
+    for line, ((kind, old), new) in enumerate(catalog.moved.items(), 2):
+        place = catalog.root / "moved.csv", line, 1
+        if (kind, old) in catalog.entries:
+            found.append(Problem(*place, f"{kind}/{old} is an entry", "remove this line, or rename the entry"))
+        elif (kind, new) not in catalog.entries:
+            ids = [i for k, i in catalog.entries if k == kind]
+            found.append(Problem(*place, f"there is no {kind}/{new}", suggestion(new, ids, "name where it went")))
+    return found
 
 
 def _strays(root: Path) -> list[Problem]:
     """Things directly in the catalog folder that have no place there."""
-    known = [*FOLDERS.values(), "benchmarks", "origin.csv", "results", "schema", "templates", "vocabulary.yml"]
+    known = [
+        *FOLDERS.values(),
+        "benchmarks",
+        "moved.csv",
+        "origin.csv",
+        "results",
+        "schema",
+        "templates",
+        "vocabulary.yml",
+    ]
     return [
         Problem(path, 1, 1, f"{show(path.name)} has no place here", suggestion(path.name, known, "remove it"))
         for path in sorted(root.glob("*"))

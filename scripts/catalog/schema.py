@@ -141,3 +141,15 @@ def load_rows(root: Path) -> dict[str, str]:
             return {row["row"]: row["name"] for row in csv.DictReader(stream, strict=True)}
     except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
         raise CatalogError(f"{path}: {error}; restore it from the repository") from None
+
+
+def load_moved(root: Path) -> dict[tuple[str, str], str]:
+    """(kind, old id) -> new id, of entries that got another id (`root`/moved.csv, if there). Raises CatalogError."""
+    path = root / "moved.csv"
+    if not path.exists():
+        return {}
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return {(row["kind"], row["old"]): row["new"] for row in csv.DictReader(stream, strict=True)}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise CatalogError(f"{path}: {error}; its columns are kind, old, new") from None

@@ -10,9 +10,10 @@ from scripts.catalog import Catalog, load_catalog
 from scripts.comparisons import NotABenchmark
 from scripts.fault_table import NotFaults
 from scripts.site import api, benchmarks, entries, home, implementations, listings, survival
-from scripts.site.links import FOLDERS, entry_page, implementation_page, source_file
+from scripts.site.links import FOLDERS, entry_page, implementation_page, relative, source_file
 from scripts.site.model import gather
 from scripts.site.output import Output
+from scripts.site.text import html
 
 ROOT = Path(__file__).resolve().parents[2]
 # Folders of docs/ that are not pages: what is generated, and the theme's templates.
@@ -97,8 +98,20 @@ def assemble(root: Path = ROOT, runs: Path | None = None, folder: Path | None = 
     output.add("implementations/index.md", implementations.index(site))
     _add_benchmarks(root / "catalog" / "benchmarks", output)
     output.add("index.md", home.home(site, picture=home.PICTURE in output))
+    for (kind, old), new in catalog.moved.items():
+        page = entry_page(kind, old)
+        output.add(f"{page}index.html", redirect(relative(page, entry_page(kind, new))))
     api.write(site, output)
     return output
+
+
+def redirect(address: str) -> str:
+    """A page that only leads on to another."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Moved</title>'
+        f'<link rel="canonical" href="{html(address)}"><meta http-equiv="refresh" content="0; url={html(address)}">'
+        f'</head><body><p>This page is now <a href="{html(address)}">here</a>.</p></body></html>\n'
+    )
 
 
 def _add_benchmarks(folder: Path, output: Output) -> None:

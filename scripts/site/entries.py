@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from scripts.catalog import Entry
 from scripts.site.bibtex import bibtex
 from scripts.site.blocks import columns, command_box, copy_block, entry_link, ladder_list, raw, table
+from scripts.site.linked_data import script
 from scripts.site.links import FOLDERS, SINGULAR, TITLES, entry_page, implementation_page, relative
 from scripts.site.model import Site
 from scripts.site.prose import prose
@@ -299,7 +300,7 @@ def page(site: Site, entry: Entry) -> str:
         section("Cite", copy_block(bibtex(entry.id, data["paper"])))
     if sources.all:
         section("Sources", sources.listed())
-    parts.append(raw(_footer(site, entry, here)))
+    parts += [raw(_footer(site, entry, here)), raw(script(entry))]
     return "\n".join(parts)
 
 

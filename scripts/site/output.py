@@ -29,8 +29,24 @@ class Output:
             raise ValueError(f"two pages want the address {path}: rename one of them")
         self._files[path] = content.encode("utf-8") if isinstance(content, str) else content
 
+    def markdown(self) -> list[tuple[str, str]]:
+        """Path and text of every page collected so far."""
+        return [(path, text.decode("utf-8")) for path, text in self._files.items() if path.endswith(".md")]
+
     def add_json(self, path: str, value: object) -> None:
         self.add(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True, default=str) + "\n")
+
+    def paths(self) -> list[str]:
+        return list(self._files)
+
+    def content(self, path: str) -> bytes:
+        return self._files[path]
+
+    def addresses(self) -> list[str]:
+        """Where what was added is found on the built site: a page by its folder, everything else by its file."""
+        pages = {p: p.removesuffix("index.md") if p.endswith("index.md") else p[:-3] + "/" for p in self._files}
+        folders = {p: p.removesuffix("index.html") for p in self._files if p.endswith("/index.html")}
+        return [folders.get(p) or (pages[p] if p.endswith(".md") else p) for p in self._files]
 
     def _stale(self) -> list[Path]:
         if not self.folder.exists():

@@ -24,8 +24,9 @@ class Dangers(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
-        inline = tag == "script" and "src" not in values and values.get("type") != "application/json"
-        self.inside = tag == "script"
+        data = values.get("type") in ("application/json", "application/ld+json")  # which no browser executes
+        inline = tag == "script" and "src" not in values and not data
+        self.inside = tag == "script" and not data
         if tag in ("iframe", "object", "embed", "base", "form") and values.get("name") not in (None, "search"):
             self.found.append(tag)
         for name, value in attributes:
