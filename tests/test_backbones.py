@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from refimpl import backbones
 from refimpl.backbones import OWN, BackboneError, build_encoder
 from refimpl.data.dataset import Input
 
@@ -50,3 +51,22 @@ def test_normalisation_is_per_band():
 def test_an_unknown_name_gets_the_nearest():
     with pytest.raises(BackboneError, match=r"unknown backbone 'resnet81'; did you mean .*resnet18"):
         build_encoder("resnet81", field(3, 64))
+
+
+def test_on_a_map_of_one_pixel_only_the_centre_of_a_convolution_counts():
+    """Same output as the whole kernel over its padding, and no gradient where there is nothing but padding."""
+    small = backbones._CentreConv2d(3, 4, 3, padding=1, bias=False)
+    whole = torch.nn.Conv2d(3, 4, 3, padding=1, bias=False)
+    whole.load_state_dict(small.state_dict())
+    for size in (1, 2, 5):
+        x = torch.randn(2, 3, size, size)
+        torch.testing.assert_close(small(x), whole(x))
+    small(torch.randn(2, 3, 1, 1)).square().sum().backward()
+    away = small.weight.grad.clone()
+    away[:, :, 1, 1] = 0
+    assert away.abs().max() == 0 and small.weight.grad.abs().max() > 0
+
+
+def test_networks_of_timm_have_such_convolutions():
+    net = backbones.build_encoder("resnet10t", Input(("red", "green", "blue"), 32)).net
+    assert sum(isinstance(module, backbones._CentreConv2d) for module in net.modules()) > 4
