@@ -75,7 +75,7 @@ def test_references_know_only_their_own_method():
                 assert target.endswith(f".{path.stem}"), f"{path.name}:{line} imports {target}"
 
 
-RUNNING = {"benchmark", "faults"}  # packages of scripts/ that run implementations
+RUNNING = {"benchmark", "faults", "scale"}  # packages of scripts/ that run implementations
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: str(p.relative_to(ROOT)))

@@ -215,12 +215,12 @@ def _view(key: str, values: np.ndarray, arrays: dict, train: np.ndarray, name: s
     if values.ndim <= axis:
         raise DataError(f"{name}: {key} has shape {values.shape}; expected (N, ...) of {FIELDS[key]}")
     names = _band_names(arrays, values.shape[axis], name) if key != "second" else _plain_names(values.shape[axis])
-    values = _keep(values, name)
     if values.dtype.kind == "f":
         holed = ~np.isfinite(values).reshape(len(values), -1).all(1)
         if holed.any():
             where = f"sample {int(holed.argmax())} holds NaN or infinity in {key}"
             raise DataError(f"{name}: {where}, as do {int(holed.sum())} of {len(values)}; fill or remove them")
+    values = _keep(values, name)
     by_band = np.moveaxis(values, axis, 1)
     return values, Input(names, values.shape[-1] if values.ndim > axis + 1 else 1, *band_moments(by_band, train))
 

@@ -116,7 +116,9 @@ def open_data(
     if Path(spec).expanduser().exists() or "/" in spec or "\\" in spec or Path(spec).suffix in (".zip", ".npz"):
         return open_path(spec, **wishes)
     hint = did_you_mean(spec, KNOWN, otherwise=f"known are {', '.join(KNOWN)}")
-    raise DataError(f"unknown data set {spec!r}{hint} (or give a path: a folder of images, a .zip of those, an .npz)")
+    raise DataError(
+        f"unknown data set {spec!r}{hint} (or give a path: a folder of images, a .zip of those, an .npz, shards:FOLDER)"
+    )
 
 
 def matching(needs: Iterable[str]) -> list[str]:

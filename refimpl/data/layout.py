@@ -49,6 +49,8 @@ def read_layout(files: Files) -> Layout:
     """The layout of a folder or archive. Raises DataError when it holds no images or contradicts itself."""
     images = [name for name in files.names if name.lower().endswith(IMAGE_SUFFIXES)]
     if not images:
+        if any(name.endswith(".tar") for name in files.names):
+            raise DataError(f"{files.path.name}: holds .tar files; they are read with --data shards:{files.path}")
         held = f"its first file is {files.names[0]}" if files.names else "it is empty"
         raise DataError(
             f"{files.path.name}: holds no images ({', '.join(IMAGE_SUFFIXES)}); {held}; "

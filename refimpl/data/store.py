@@ -52,6 +52,23 @@ class Store:
     facts: dict
 
 
+class Mapped(np.memmap):
+    """A memory-mapped array that, whenever some of it is asked for, first looks whether its file is still whole.
+
+    Touching what lies beyond the end of a file that was cut short ends the process (SIGBUS) before it can say why.
+    """
+
+    def __getitem__(self, index):
+        if self._mmap is not None and self._mmap.size() < len(self._mmap):  # the size of the file now, and when mapped
+            raise DataError(f"{self.filename}: was cut short while it was in use; --resume decodes it again")
+        found = super().__getitem__(index)
+        return found.view(np.ndarray) if isinstance(found, Mapped) and found._mmap is None else found
+
+    def __array_wrap__(self, found, context=None, return_scalar=False):
+        found = np.asarray(found)  # what is computed from it lies in memory
+        return found if found.ndim else found[()]
+
+
 def cache_folder() -> Path:
     """Where decoded sets and downloads lie: REFIMPL_CACHE, or ~/.cache/refimpl."""
     named = os.environ.get("REFIMPL_CACHE")
@@ -123,7 +140,7 @@ def load(folder: Path) -> Store | None:
             path = folder / f"{name}.npy"
             if path.stat().st_size != about["bytes"]:
                 return None
-            arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+            arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False).view(Mapped)
             if [list(arrays[name].shape), str(arrays[name].dtype)] != [about["shape"], about["dtype"]]:
                 return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

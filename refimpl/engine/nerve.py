@@ -91,9 +91,12 @@ class StopRequest:
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind, *_) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        # One that came with the last step has stopped nothing yet. (Several processes still have to part together.)
+        if self._signal and kind is None and distributed.world_size() == 1:
+            signal.raise_signal(self._signal)
 
     def _note(self, number: int, _frame) -> None:
         self._signal = number
@@ -145,7 +148,9 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or the machine, has no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    # The second is oneDNN's, when a convolution finds no room for its work space.
+    texts = ("allocate memory", "could not create a primitive")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
 
 
 def memory_error(
@@ -171,7 +176,7 @@ def memory_error(
     if not fits:
         return TrainingError(f"step {step}: no batch of any size fits into the memory of {device}; use smaller images")
     smaller = batch * fits // local
-    also = "" if couples else f", or --set batch={smaller} accumulate={batch // smaller} for the same gradient"
+    also = "" if couples else f", or --set batch={smaller} --set accumulate={batch // smaller} for the same gradient"
     tried = "fits" if distributed.world_size() == 1 else "may fit"
     return TrainingError(
         f"step {step}: a batch of {batch} does not fit into the memory of {device}; {smaller} {tried}: "

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console(stderr=True, highlight=False)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        self.quiet = True  # a run does not end because nobody listens any more
+
+
+console = _Console(stderr=True, highlight=False)
 
 
 class Bar:
@@ -52,10 +59,11 @@ class Bar:
         if not self.quiet and (now - self._said >= self.every or self.done == self.total):
             self._said = now
             left = (now - self._began) / max(1, self.done - self._start) * (self.total - self.done)
-            print(
-                f"{self.title}: {self.done}/{self.total}, {left:.0f} s left{'' if not note else ', ' + note}",
-                file=sys.stderr,
-            )
+            with contextlib.suppress(BrokenPipeError):
+                print(
+                    f"{self.title}: {self.done}/{self.total}, {left:.0f} s left{'' if not note else ', ' + note}",
+                    file=sys.stderr,
+                )
 
     def reach(self, done: float, note: str | None = None) -> None:
         """Moves the bar to `done` of `total`; for work that knows its share and not its steps."""

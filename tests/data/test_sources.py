@@ -583,3 +583,12 @@ def test_real_scenes_have_their_split_dealt_by_class(real):
     data = open_path(real / "rsscn7_128.zip", size=32, samples=140)
     assert data.classes[:3] == ("grass", "field", "industry")
     assert np.bincount(data.fields["label"]).tolist() == [20] * 7
+
+
+def test_images_with_holes_are_refused_by_sample(tmp_path, message):
+    images = np.zeros((4, 3, 8, 8), np.float32)
+    images[2, 1, 3, 4] = np.nan
+    np.savez(tmp_path / "a.npz", image=images)
+    with pytest.raises(DataError) as error:
+        open_path(tmp_path / "a.npz")
+    assert "sample 2 holds NaN or infinity in image, as do 1 of 4" in message(error)

@@ -55,6 +55,19 @@ def test_a_damaged_store_is_made_anew(cache, harm):
     assert np.array_equal(store.build(folder, fill).arrays["image"].ravel(), np.arange(24))
 
 
+def test_an_array_that_is_cut_short_in_use_is_named_instead_of_ending_the_process(cache, message):
+    folder = cache / "decoded" / "x"
+    values = store.build(folder, fill).arrays["image"]
+    part = values[1:]
+    assert type(values[np.array([1, 0])]) is np.ndarray and type(values.sum()) is np.uint64 and values[1].sum() == 210
+    os.truncate(folder / "image.npy", 100)
+    for array in (values, part):
+        with pytest.raises(DataError) as error:
+            array[np.array([0])]
+        assert message(error) == f"{folder}/image.npy: was cut short while it was in use; --resume decodes it again"
+    assert store.build(folder, fill).arrays["image"][1].sum() == 210
+
+
 def test_a_failed_decode_leaves_nothing(cache):
     def fail(folder: Path) -> dict:
         fill(folder)

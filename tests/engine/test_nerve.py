@@ -81,6 +81,34 @@ def test_a_signal_lets_a_step_end_and_the_run_resumes_to_the_same_weights(data, 
     assert torch.equal(resumed.line.weight, whole.line.weight)
 
 
+@pytest.mark.parametrize("number", nerve.SIGNALS)
+def test_a_signal_during_the_last_step_is_handed_on(data, tmp_path, monkeypatch, number):
+    got = []
+    before = signal.signal(number, lambda *_: got.append(number))
+    try:
+        train(at_call(line(data), STEPS - 1, lambda: os.kill(os.getpid(), number)), data, folder=tmp_path)
+    finally:
+        signal.signal(number, before)
+    assert got == [number] and (tmp_path / "checkpoints" / f"{STEPS:08d}.json").exists()
+
+
+def test_nobody_who_listens_is_no_reason_to_stop(monkeypatch):
+    from refimpl.engine import progress
+
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w", buffering=1) as gone:
+        monkeypatch.setattr("sys.stderr", gone)
+        monkeypatch.setattr(progress.console, "quiet", False)
+        progress.say("a")
+        with progress.Bar("training", 2, every=0) as bar:
+            bar.advance()
+            bar.advance()
+        monkeypatch.undo()
+        os.dup2(2, gone.fileno())  # so that it can be closed
+    assert progress.console.quiet is False
+
+
 def test_a_second_signal_is_not_caught(data, tmp_path):
     def twice():
         signal.raise_signal(signal.SIGINT)

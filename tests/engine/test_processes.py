@@ -148,15 +148,19 @@ def test_sigterm_to_torchrun_stops_all_workers_with_a_checkpoint(options, tmp_pa
     assert "exitcode" not in log.read_text(), "a worker was ended before it left by itself"
 
 
-def test_two_machines_do_what_one_does(options, in_two, tmp_path):
-    """Two launchers with a worker each that meet over the network, here the loopback."""
+def test_two_machines_do_what_one_does_and_go_on_after_a_lost_worker(options, in_two, tmp_path):
+    """Two launchers with a worker each that meet over the network, here the loopback; one is killed in step 8."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     meeting = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "test"]
     meeting += ["--rdzv-endpoint", f"127.0.0.1:{port}", "--local-addr", "127.0.0.1"]
-    command = ["torch.distributed.run", *meeting, "-m", "refimpl", *options, "--out", str(tmp_path / "run")]
+    meeting += ["--max-restarts", "1", "--monitor-interval", "0.1"]
+    script = str(Path(__file__).parent.parent / "two_processes" / "mortal.py")
+    # Only the machine that lost its worker counts an attempt: the others must be told to resume.
+    command = ["torch.distributed.run", *meeting, script, "8", *options, "--resume", "--out", str(tmp_path / "run")]
     logs = [tmp_path / "log0", tmp_path / "log1"]
     processes = [start(command, log, OMP_NUM_THREADS="1") for log in logs]
     assert finish(processes, logs) == [0, 0], " / ".join(log.read_text()[-2000:] for log in logs)
+    assert any("exitcode: -9" in log.read_text() for log in logs), "nobody was killed"
     assert_same_end(tmp_path / "run", in_two)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import tutor
 from torch import Tensor, nn
 
 from refimpl.backbones import Encoder
+from refimpl.data import shards
 from refimpl.engine import distributed, loop, sharding
 from refimpl.engine import step as step_module
 from refimpl.engine.method import Method
+from refimpl.studies.build import build_method
 
 
 @contextlib.contextmanager
@@ -97,6 +100,19 @@ def train_tutor(batch: int = 8, accumulate: int = 1, shard: bool = False) -> dic
     assert type(method) is tutor.Tutor and not method._forward_hooks
     losses = torch.tensor([loss for _, loss in trained.curve], dtype=torch.float64)
     return {"losses": losses, **method.state_dict()}
+
+
+def train_on_shards(folder: str, cache: str) -> dict[str, Tensor]:
+    """Trains SimCLR on the shards of a folder, two of which are shuffled into one another; losses and the state."""
+    os.environ["REFIMPL_CACHE"] = cache
+    shards.WINDOW = 2 * max(path.stat().st_size for path in Path(folder).iterdir())
+    data = shards.open_shards(folder)
+    method = smoke.still(build_method("simclr", data.inputs, backbone="test_resnet", seed=0, dim=16))
+    changes = {"optimiser": "sgd", "lr": 0.05, "betas": (0.0, 0.0), "weight_decay": 0.0, "warmup": 0.0}
+    recipe = method.recipe.but(batch=8, epochs=2, **changes)
+    with in_float64(method):
+        trained = loop.train(method, data, recipe, precision="fp32", quiet=True)
+    return {"losses": torch.tensor([loss for _, loss in trained.curve], dtype=torch.float64), **method.state_dict()}
 
 
 class Cut(Exception):
