@@ -72,7 +72,7 @@ def test_mistyped_words_are_answered(capsys, arguments, said):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["show", "simclrr"], "unknown method 'simclrr'; did you mean simclr?"),
+        (["show", "simclrr"], "unknown method 'simclrr'; did you mean simclr"),
         (["run", "simclr", "--data", "synthetik"], "did you mean synthetic"),
         (["run", "simclr", "--smoke", "--set", "temprature=1"], "no setting 'temprature'; did you mean temperature?"),
         (["run", "simclr", "--smoke", "--set", "dim=many"], "dim=many is not a int; the default is dim=128"),

@@ -45,7 +45,7 @@ def test_one_name_in_two_families_is_named(shelf):
 def test_unknown_method_gets_the_nearest_name():
     with pytest.raises(registry.UnknownMethod) as caught:
         registry.find("sim-clr")
-    assert str(caught.value) == "unknown method 'sim-clr'; did you mean simclr?"
+    assert str(caught.value).startswith("unknown method 'sim-clr'; did you mean simclr")
 
 
 def test_comments_and_docstrings_do_not_change_a_hash(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import torch
 from refimpl.data.dataset import Data, Input
 from refimpl.engine.method import EpochTools
 from refimpl.methods.clustering import deepcluster
+from refimpl.parts import k_means
 from refimpl.references import Check
 
 
@@ -92,6 +93,6 @@ KNOCKOUTS = {
         deepcluster, "uniform_over_clusters", lambda assignment, samples, generator: samples
     ),
     "pseudo-labels from the features": lambda patch: patch(
-        deepcluster, "_assign", lambda x, centroids, chunk=0: torch.arange(len(x)) % len(centroids)
+        k_means, "_assign", lambda x, centroids, chunk=0: torch.arange(len(x)) % len(centroids)
     ),
 }

@@ -68,7 +68,7 @@ class SwAV(Method):
     }  # fmt: skip
     smoke = {"dim": 16, "hidden": 32, "prototypes": 8, "crops": 1, "queue": 32, "queue_from": 0.0}
     proof = {
-        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 15, "batch": 128, "crops": 2, "margin": 4.0,
+        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 30, "batch": 128, "crops": 2, "margin": 2.0,
     }  # fmt: skip
 
     def __init__(

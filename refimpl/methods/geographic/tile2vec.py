@@ -88,7 +88,7 @@ class Tile2Vec(Method):
     needs = ("image", "location")
     backbone = "resnet18"
     recipe = Recipe(epochs=20, batch=128, optimiser="adam", lr=2e-3, betas=(0.5, 0.999), weight_decay=0.0)
-    proof = {"samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 10, "margin": 5.0}
+    proof = {"samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 30, "margin": 2.0}
 
     def __init__(
         self,

@@ -68,10 +68,10 @@ class BarlowTwins(Method):
         "samples": 2000,
         "size": 32,
         "backbone": "resnet10t",
-        "epochs": 15,
+        "epochs": 40,
         "batch": 128,
         "dim": 256,
-        "margin": 4.0,
+        "margin": 2.0,
     }
 
     def __init__(self, inputs, backbone=None, *, dim: int = 512, weight: float = 5e-3, crop: float = 0.2):

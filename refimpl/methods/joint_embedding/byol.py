@@ -64,10 +64,10 @@ class BYOL(Method):
         "samples": 2000,
         "size": 32,
         "backbone": "resnet10t",
-        "epochs": 20,
+        "epochs": 40,
         "batch": 64,
         "momentum": 0.98,
-        "margin": 4.0,
+        "margin": 2.0,
     }
 
     def __init__(

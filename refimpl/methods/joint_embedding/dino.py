@@ -27,49 +27,14 @@ the authors' code). 65,536 outputs in the paper, 1,024 here; `crops` small views
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from refimpl.data.views import View, random_views
 from refimpl.engine.distributed import mean_over_processes
 from refimpl.engine.method import Method, Output, Recipe
-from refimpl.parts.precision import full, full_precision
+from refimpl.parts.distillation import LARGE, Head, distillation_loss
+from refimpl.parts.precision import full
 from refimpl.parts.teacher import Teacher, rising_momentum
-
-LARGE = 2  # views that the teacher sees
-
-
-@full_precision
-def distillation_loss(student: Tensor, teacher: Tensor, centre: Tensor, tau_s: float, tau_t: float | Tensor) -> Tensor:
-    """Eq. 3, the mean over images and pairs of different views.
-
-    Args:
-        student: (V, B, K) outputs for every view. teacher: (L, B, K) for the first L of them. centre: (K,).
-    Returns:
-        scalar. No gradient goes into teacher and centre.
-    """
-    log_p = F.log_softmax(student / tau_s, dim=2)
-    p = F.softmax((teacher.detach() - centre) / tau_t, dim=2)
-    losses = [-(p[i] * log_p[j]).sum(1).mean() for i in range(len(p)) for j in range(len(log_p)) if i != j]
-    return torch.stack(losses).mean()
-
-
-class Head(nn.Module):
-    """Three layers with GELU, a bottleneck of unit length, and a last layer whose rows have unit length."""
-
-    def __init__(self, width: int, hidden: int, bottleneck: int, outputs: int):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
-        )
-        for layer in self.layers:
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
-        self.last = nn.Parameter(F.normalize(torch.randn(outputs, bottleneck), dim=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(F.normalize(self.layers(x), dim=-1), F.normalize(self.last, dim=1))
 
 
 class DINO(Method):

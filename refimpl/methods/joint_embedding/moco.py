@@ -35,26 +35,12 @@ from refimpl.data.views import View, random_views
 from refimpl.engine.distributed import gather
 from refimpl.engine.method import Method, Output, Recipe
 from refimpl.parts.heads import mlp
-from refimpl.parts.precision import full, full_precision
+from refimpl.parts.info_nce import info_nce
+from refimpl.parts.precision import full
 from refimpl.parts.queue import Queue
 from refimpl.parts.teacher import Teacher
 
 TEMPERATURE = {1: 0.07, 2: 0.2}
-
-
-@full_precision
-def info_nce(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: float) -> Tensor:
-    """Eq. 1, the mean over queries.
-
-    Args:
-        queries, keys: (B, D), row i of both from one image. negatives: (K, D). Rows need not be normalised.
-    Returns:
-        scalar. No gradient goes into keys and negatives.
-    """
-    q, k, n = (F.normalize(x, dim=1) for x in (queries, keys.detach(), negatives.detach()))
-    positive = (q * k).sum(1, keepdim=True)
-    logits = torch.cat([positive, q @ n.T], dim=1) / temperature
-    return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.int64, device=q.device))
 
 
 class MoCo(Method):
@@ -69,8 +55,8 @@ class MoCo(Method):
     }  # fmt: skip
     smoke = {"dim": 16, "queue": 64}
     proof = {
-        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 20, "batch": 64, "momentum": 0.98,
-        "queue": 1024, "margin": 4.0,
+        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 40, "batch": 64, "momentum": 0.98,
+        "queue": 1024, "margin": 2.0,
     }  # fmt: skip
 
     def __init__(

@@ -64,7 +64,7 @@ class SimCLR(Method):
         },
     }  # fmt: skip
     smoke = {"dim": 16}
-    proof = {"samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 15, "batch": 128, "margin": 5.0}
+    proof = {"samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 40, "batch": 128, "margin": 3.0}
 
     def __init__(self, inputs, backbone=None, *, dim: int = 128, temperature: float = 0.5, crop: float = 0.2):
         super().__init__(inputs, backbone)

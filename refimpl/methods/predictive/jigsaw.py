@@ -1,0 +1,128 @@
+r"""Jigsaw: unsupervised learning of visual representations by solving jigsaw puzzles.
+
+Mehdi Noroozi, Paolo Favaro. "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles." ECCV 2016.
+arXiv 1603.09246.
+
+**Idea.** Cut an image into nine tiles, shuffle them, and ask in which order they lie. One network looks at each tile
+alone and only a small head sees all of them, so what a tile is and where it belongs must be found within the tile.
+
+**Objective.** Of the $9!$ orders a fixed set $\pi_1 \dots \pi_P$ is used. With the encoder's features $f$ of the tiles
+$x_1 \dots x_9$ the head $g$ classifies the order by cross entropy:
+
+$$\mathcal{L} = -\log p_k, \qquad
+p = \mathrm{softmax}\, g\left(f(x_{\pi_k(1)}), \dots, f(x_{\pi_k(9)})\right)$$
+
+A guess costs $\ln P$. The orders should differ in many places, or two of them are told apart by two tiles: each new one
+has the largest sum of Hamming distances to those chosen before (Algorithm 1).
+
+**Short cuts** (section 4.2 of the paper). Lines and colours that run on from tile to tile would solve the puzzle
+without knowing what is seen: so each tile is cut at random from a larger cell, which leaves gaps, and is brought to
+zero mean and unit deviation by itself; and some images are grey.
+
+**Seen from above** a puzzle is harder than on the ground: there is no sky above and no floor below, and tiles of one
+field could change places unnoticed. What is left is what runs on across the gaps. Watch `solved`, the share of puzzles
+that are put right: while it stays at $1 / P$ nothing has been learned from them.
+
+**Defaults.** Cells of 75 and tiles of 64 pixels there, the same ratio of the image's own size here; 100 orders; 30 % of
+the images grey; 1024 features per tile and a hidden layer of 4096 in the authors' network, 128 and 512 here, as the
+encoder is a ResNet-18. The authors' code cuts cells of 85 pixels, so its gaps are wider.
+
+**Left out, or different.** Colour channels that are shifted against each other (the remedy for the chromatic aberration
+of photographic lenses). Whole images are flipped and turned before they are cut: their tiles fit as before, but no tile
+has its place from an upright. The encoder strides as it always does; the paper halves the first stride for tiles.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import permutations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from refimpl.data.views import View, random_views
+from refimpl.engine.method import Method, Output, Recipe
+from refimpl.parts.heads import mlp
+from refimpl.parts.precision import full
+from refimpl.parts.windows import cut, fitting, grid_corners
+
+
+@lru_cache
+def distant_orders(count: int, tiles: int, seed: int = 0) -> Tensor:
+    """Algorithm 1: (count, tiles) orders, each with the largest sum of Hamming distances to all before it.
+
+    The first one, and which of several equally distant ones is taken, is random. tiles: at most 9.
+    """
+    every = torch.from_numpy(np.array(list(permutations(range(tiles))), dtype=np.int8))
+    every = every[torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))]
+    distance = torch.zeros(len(every), dtype=torch.int64)  # of each order to all that were chosen
+    chosen = []
+    for _ in range(min(count, len(every))):
+        chosen.append(int(distance.argmax()))
+        distance += (every != every[chosen[-1]]).sum(1)
+        distance[chosen[-1]] = torch.iinfo(torch.int64).min // 2  # never again
+    return every[chosen].long()
+
+
+def standardise(tiles: Tensor) -> Tensor:
+    """(..., C, h, w): each tile and band by its own mean and deviation; a band without contrast becomes 0."""
+    variance, mean = torch.var_mean(tiles, dim=(-2, -1), keepdim=True, correction=0)
+    return (tiles - mean) / (variance + 1e-4).sqrt()
+
+
+class Jigsaw(Method):
+    needs = ("image",)
+    backbone = "resnet18"
+    recipe = Recipe(epochs=40, batch=256, lr=1e-3, weight_decay=1e-4)
+    presets = {
+        "paper": {  # section 4; optimiser, widths and number of orders: the authors' code. 350,000 steps there.
+            "backbone": "resnet50", "epochs": 70, "batch": 256, "optimiser": "sgd", "lr": 0.01, "weight_decay": 5e-4,
+            "warmup": 0.0, "cell": 75, "width": 1024, "hidden": 4096,
+        },
+    }  # fmt: skip
+    smoke = {"orders": 8, "width": 16, "hidden": 32}
+    proof = {
+        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 12, "batch": 64, "lr": 4e-3, "grid": 2,
+        "orders": 24, "cell": 20, "margin": 2.0,
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        inputs,
+        backbone=None,
+        *,
+        grid: int = 3,
+        orders: int = 100,
+        cell: int = 0,
+        width: int = 128,
+        hidden: int = 512,
+        grey: float = 0.3,
+        crop: float = 0.5,
+        standard: bool = True,
+    ):
+        """cell: its pixels, 0 for a share of the image's own. standard: whether tiles are standardised one by one."""
+        super().__init__(inputs, backbone)
+        self.grid, self.standard = grid, standard
+        self.cell = cell or self.encoder.input.size // grid
+        self.tile = fitting(self.encoder, self.cell * 64 // 75)
+        self.view = View.geometric(size=grid * self.cell, scale=(crop, 1.0), ratio=(1.0, 1.0), grey=grey)
+        self.register_buffer("orders", distant_orders(orders, grid * grid).clone())
+        self.reduce = nn.Sequential(nn.Linear(self.encoder.width, width), nn.ReLU(inplace=True))
+        self.head = mlp(grid * grid * width, hidden, len(self.orders))
+
+    def prepare(self, batch, draws):
+        (x,) = random_views(batch["image"], [self.view], self.encoder, draws)
+        gap = draws.integers(self.cell - self.tile + 1, self.grid**2, 2)
+        tiles = cut(x, grid_corners(self.grid, self.cell, x.device) + gap, self.tile)
+        y = draws.integers(len(self.orders))
+        shuffled = tiles[torch.arange(len(x), device=x.device)[:, None], self.orders[y]]
+        return {"tiles": standardise(shuffled) if self.standard else shuffled, "y": y}
+
+    def forward(self, batch, turn="all"):
+        tiles, y = batch["tiles"], batch["y"]
+        h = self.encoder(tiles.flatten(0, 1))  # each tile alone
+        logits = full(self.head(self.reduce(h).unflatten(0, tiles.shape[:2]).flatten(1)))
+        solved = (logits.argmax(1) == y).float().mean()
+        return Output(F.cross_entropy(logits, y), {"solved": solved}, embedding=h.unflatten(0, tiles.shape[:2]).mean(1))
