@@ -55,12 +55,12 @@ def same(one: object, other: object) -> bool:
 
 
 def replace(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, with the permissions that it had."""
+    """Writes a file whole or not at all, with the permissions that it had, or those of a text if it is new."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     try:
         with open(handle, "w", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
-        os.chmod(name, path.stat().st_mode & 0o777)
+        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
         os.replace(name, path)
     except BaseException:
         os.unlink(name)

@@ -16,3 +16,20 @@ document.addEventListener("click", async (event) => {
   button.textContent = "Copied";
   setTimeout(() => (button.textContent = "Copy"), 1500);
 });
+
+// The map of methods begins with the present, and the lines of the method that is pointed at stand out.
+for (const map of document.querySelectorAll("svg.lineage")) {
+  map.parentElement.scrollLeft = map.clientWidth;
+  const light = (event) => {
+    const number = event.type === "mouseout" || event.type === "focusout" ? null : event.target.closest("a")?.dataset.n;
+    for (const edge of map.querySelectorAll(".edge")) {
+      edge.classList.toggle("lit", number != null && edge.dataset.of.split(" ").includes(number));
+    }
+  };
+  for (const type of ["mouseover", "mouseout", "focusin", "focusout"]) map.addEventListener(type, light);
+}
+
+// A table that is wider than its place is scrolled by keys, too: it takes the focus where nothing in it does.
+for (const box of document.querySelectorAll(".scroll")) {
+  if (box.scrollWidth > box.clientWidth && !box.querySelector("a, button")) box.tabIndex = 0;
+}

@@ -213,10 +213,12 @@ def _strays(root: Path) -> list[Problem]:
     known = [
         *FOLDERS.values(),
         "benchmarks",
+        "changes.csv",
         "moved.csv",
         "origin.csv",
         "results",
         "schema",
+        "state.json",
         "templates",
         "vocabulary.yml",
     ]

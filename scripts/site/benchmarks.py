@@ -28,7 +28,7 @@ MEANING = {
 
 def read_all(folder: Path) -> list[tuple[str, Result]]:
     """(file name, result) of every file, the newest first. Raises scripts.comparisons.NotABenchmark."""
-    paths = [path for path in sorted(folder.glob("*.json")) if not path.name.startswith("faults-")]
+    paths = [path for path in sorted(folder.glob("*.json")) if not path.name.startswith(("faults-", "scale-"))]
     found = [(path.name, read(path)) for path in paths]
     return sorted(found, key=lambda pair: pair[1].made, reverse=True)
 

@@ -7,11 +7,32 @@ from pathlib import Path
 
 from refimpl import registry
 from scripts.catalog import Catalog, load_catalog
+from scripts.change_log import NotALog
 from scripts.comparisons import NotABenchmark
 from scripts.fault_table import NotFaults
-from scripts.site import api, benchmarks, entries, home, implementations, listings, survival
+from scripts.scale_table import NotScale
+from scripts.site import (
+    api,
+    benchmarks,
+    compare,
+    entries,
+    explore,
+    facets,
+    guide,
+    home,
+    implementations,
+    index,
+    leaderboards,
+    lineage,
+    listings,
+    news,
+    scaling,
+    survival,
+    taxonomy,
+    timeline,
+)
 from scripts.site.links import FOLDERS, entry_page, implementation_page, relative, source_file
-from scripts.site.model import gather
+from scripts.site.model import Site, gather
 from scripts.site.output import Output
 from scripts.site.text import html
 
@@ -32,6 +53,13 @@ def edit_base(config: Path) -> str:
     text = config.read_text(encoding="utf-8") if config.exists() else ""
     address = re.search(r"^repo_url:\s*[\"']?(https://[^\s\"'#]+)", text, re.MULTILINE)
     return address[1].rstrip("/") + "/edit/main/" if address else ""
+
+
+def site_address(config: Path) -> str:
+    """Where the site is published, from `site_url` of mkdocs.yml, with a slash at its end; "" while that is not set."""
+    text = config.read_text(encoding="utf-8") if config.exists() else ""
+    address = re.search(r"^site_url:\s*[\"']?(https?://[^\s\"'#]+)", text, re.MULTILINE)
+    return address[1].rstrip("/") + "/" if address else ""
 
 
 # A link of a hand-written page to an entry: text, folder, id.
@@ -98,11 +126,32 @@ def assemble(root: Path = ROOT, runs: Path | None = None, folder: Path | None = 
     output.add("implementations/index.md", implementations.index(site))
     _add_benchmarks(root / "catalog" / "benchmarks", output)
     output.add("index.md", home.home(site, picture=home.PICTURE in output))
+    output.add(source_file(lineage.PAGE), lineage.page(site))
+    output.add(source_file(timeline.PAGE), timeline.page(site))
     for (kind, old), new in catalog.moved.items():
         page = entry_page(kind, old)
         output.add(f"{page}index.html", redirect(relative(page, entry_page(kind, new))))
     api.write(site, output)
+    try:
+        news.write(site, output, site_address(root / "mkdocs.yml"))
+    except NotALog as error:
+        raise SiteError(str(error)) from error
+    _add_finding(site, output)
     return output
+
+
+def _add_finding(site: Site, output: Output) -> None:
+    """Explorer, compare page, facet pages, and last of all the index, which lists every page that is there."""
+    found = facets.gather(site)
+    output.add(source_file(explore.PAGE), explore.explorer(site, found))
+    compare.write(site, output)
+    leaderboards.write(site, output)
+    guide.write(site, found, output)
+    output.add(source_file(taxonomy.PAGE), taxonomy.page(site, found))
+    for facet in found:
+        for value in facet.values.values():
+            output.add(source_file(facet.page(value)), explore.value_page(site, facet, value))
+    index.write(site, found, output)
 
 
 def redirect(address: str) -> str:
@@ -115,14 +164,15 @@ def redirect(address: str) -> str:
 
 
 def _add_benchmarks(folder: Path, output: Output) -> None:
-    """The pages of what was measured beside others and of what runs survive."""
+    """The pages of what was measured beside others, of what several processes gain, and of what runs survive."""
     try:
-        results, tables = benchmarks.read_all(folder), survival.read_all(folder)
-    except (NotABenchmark, NotFaults) as error:
+        results, scaled, tables = (part.read_all(folder) for part in (benchmarks, scaling, survival))
+    except (NotABenchmark, NotFaults, NotScale) as error:
         raise SiteError(str(error)) from error
     output.add(source_file(survival.PAGE), survival.page(tables))
     output.add(source_file(benchmarks.PAGE), benchmarks.page(results))
-    for name, _ in results:
+    output.add(source_file(scaling.PAGE), scaling.page(scaled))
+    for name, _ in (*results, *scaled):
         output.add(f"api/v1/benchmarks/{name}", (folder / name).read_bytes())
 
 

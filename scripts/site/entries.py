@@ -64,7 +64,7 @@ class Sources:
         items = []
         for i, source in enumerate(self.all, 1):
             title = source.get("title") or label(source.get("key", "source"))
-            parts = [link(_address(source), title) if _address(source) else html(title)]
+            parts = [link(source_address(source), title) if source_address(source) else html(title)]
             if source.get("locator"):
                 parts.append(html(source["locator"]))
             if source.get("accessed"):
@@ -73,7 +73,8 @@ class Sources:
         return f'<ol class="sources">{"".join(items)}</ol>'
 
 
-def _address(item: Mapping) -> str | None:
+def source_address(item: Mapping) -> str | None:
+    """Where a paper or a source is found, or None."""
     if item.get("url"):
         return safe_url(item["url"])
     if item.get("doi"):
@@ -81,7 +82,7 @@ def _address(item: Mapping) -> str | None:
     return f"https://arxiv.org/abs/{item['arxiv']}" if item.get("arxiv") else None
 
 
-def _value(name: str, value: object) -> str:
+def fact_value(name: str, value: object) -> str:
     """A fact as HTML: sizes as 64 × 64, lists joined, mappings as name: value."""
     unit = f" {_UNITS[name]}" if name in _UNITS else ""
     if name in ("image_size", "input") and isinstance(value, list):
@@ -91,10 +92,10 @@ def _value(name: str, value: object) -> str:
     if isinstance(value, int):
         return html(f"{value:,}".replace(",", "\u202f")) + unit
     if isinstance(value, Mapping):
-        return ", ".join(f"{html(_NAMES.get(k, label(k)))} {_value(k, v)}" for k, v in value.items())
+        return ", ".join(f"{html(_NAMES.get(k, label(k)))} {fact_value(k, v)}" for k, v in value.items())
     if isinstance(value, list):
         if value and isinstance(value[0], Mapping):
-            return "<br>".join(_value(name, v) for v in value)
+            return "<br>".join(fact_value(name, v) for v in value)
         return ", ".join(html(v) for v in value) + unit
     if isinstance(value, str) and value.startswith(("http://", "https://")):
         return link(value)
@@ -111,7 +112,7 @@ def _facts(site: Site, entry: Entry, sources: Sources) -> list[tuple[str, str]]:
 
     paper = data.get("paper") or {}
     if paper:
-        address = _address(
+        address = source_address(
             {k: paper[k] for k in ("url", "doi", "arxiv") if paper.get(k)} if paper.get("url") else paper
         )
         title = link(address, paper.get("title", "")) if address else html(paper.get("title", ""))
@@ -135,7 +136,7 @@ def _facts(site: Site, entry: Entry, sources: Sources) -> list[tuple[str, str]]:
         if name in _WORDS:
             words = value if isinstance(value, list) else [value]
             value = ", ".join(site.word(_WORDS[name], w) for w in words)
-        row(_NAMES.get(name, label(name)), _value(name, value), f"facts.{name}")
+        row(_NAMES.get(name, label(name)), fact_value(name, value), f"facts.{name}")
     code = data.get("code") or {}
     if code.get("url"):
         row("code", link(code["url"]), "code.url")
@@ -149,10 +150,10 @@ def _facts(site: Site, entry: Entry, sources: Sources) -> list[tuple[str, str]]:
     for name in ("licence", "url"):
         if data.get(name):
             value = site.word("licence", data[name]) if name == "licence" else data[name]
-            row(label(name), _value(name, value), name)
+            row(label(name), fact_value(name, value), name)
     for name, value in data.items():
         if name not in known | _HANDLED and isinstance(value, (str, int, float)) and not isinstance(value, bool):
-            row(label(name), _value(name, value), name)
+            row(label(name), fact_value(name, value), name)
     return rows
 
 
@@ -214,7 +215,7 @@ def _corrections(entry: Entry, sources: Sources) -> str:
 
 def _closest(entry: Entry, sources: Sources) -> str:
     items = "".join(
-        f"<li>{link(_address(c), c.get('title', '')) if _address(c) else html(c.get('title', ''))}"
+        f"<li>{link(source_address(c), c.get('title', '')) if source_address(c) else html(c.get('title', ''))}"
         f"{' (' + html(c['year']) + ')' if c.get('year') else ''}: {html(c.get('why', ''))}</li>"
         for c in entry.data.get("closest") or []
     )
@@ -250,17 +251,18 @@ def _gaps(entry: Entry) -> str:
 def page(site: Site, entry: Entry) -> str:
     """The Markdown file of an entry's page."""
     data, here = entry.data, entry_page(entry.kind, entry.id)
+    key = f"{entry.kind}/{entry.id}"
     sources = Sources(data)
     folder = FOLDERS[entry.kind]
     eyebrow = [f'<a href="{relative(here, folder + "/")}">{html(TITLES[entry.kind])}</a>']
     eyebrow += [html(x) for x in (site.family(entry), data.get("year")) if x]
-    head = f'<p class="eyebrow">{" · ".join(eyebrow)}</p>'
+    compare = f'<a class="add js-only" data-entry="{html(key)}" href="{html(relative(here, "compare/"))}">Compare</a>'
+    head = f'<p class="eyebrow">{" · ".join(eyebrow)}{compare}</p>'
     parts = [
         front_matter(
             title=entry.name,
             description=shorten(data.get("summary") or f"{SINGULAR[entry.kind]} {entry.name}"),
             hide=["navigation"],
-            search={"boost": 2},
         ),
         raw(head),
         f"# {markdown(entry.name)}\n",

@@ -55,7 +55,7 @@ def _hero(site: Site) -> str:
         f"{command}"
         '<p class="actions"><a class="md-button md-button--primary" href="frameworks/">Browse frameworks</a> '
         '<a class="md-button" href="implementations/">Read implementations</a></p>'
-        '<p class="quiet js-only">Press <kbd>/</kbd> to search: names with or without hyphen, old names, authors.</p>'
+        '<p class="quiet js-only">Press <kbd>/</kbd> to search: names however spelt, sensors, tasks, authors.</p>'
         "</div>"
     )
 

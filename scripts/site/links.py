@@ -31,6 +31,11 @@ def implementation_page(name: str) -> str:
     return f"implementations/{name}/"
 
 
+def run_page(file: str) -> str:
+    """Address of a run record's page. file: name of the record in catalog/results."""
+    return f"records/{PurePosixPath(file).stem}/"
+
+
 def relative(here: str, there: str) -> str:
     """Address `there` as written on the page `here`; both from the root, pages ending in a slash ("" is home)."""
     fragment = ""

@@ -92,6 +92,9 @@ def _definitions(title: str, lines: list[str]) -> str:
             rows.append(f"<dt><code>{escape(named[1])}</code></dt><dd>{inline(named[2])}</dd>")
         else:
             rows.append(f"<dd>{inline(item)}</dd>")
+    if not any(row.startswith("<dt>") for row in rows):  # a list of definitions needs something that is defined
+        said = "".join(f"<p>{row[4:-5]}</p>" for row in rows)
+        return f'<p class="label">{escape(title)}</p><div class="args">{said}</div>'
     return f'<p class="label">{escape(title)}</p><dl class="args">{"".join(rows)}</dl>'
 
 

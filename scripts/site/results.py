@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from scripts.site.blocks import columns, record_page
+from scripts.site.blocks import columns
 from scripts.site.ladder import day
-from scripts.site.links import relative
+from scripts.site.links import relative, run_page
 from scripts.site.text import html, label
 
 # Which features a score belongs to, in the order of the columns; other names follow as they come.
@@ -62,7 +62,8 @@ def curve(points: list, width: int = 260, height: int = 72, most: int = 40) -> s
 SECOND_OPINIONS = ("5-NN accuracy", "linear probe balanced accuracy")
 
 
-def _scores(run: Mapping, brief: bool) -> str:
+def score_table(run: Mapping, brief: bool) -> str:
+    """Scores of a run, a column for each of the features that they belong to. brief: the leading ones."""
     scores = [s for s in run.get("scores") or [] if not (brief and s.get("metric") in SECOND_OPINIONS)]
     features = sorted(
         dict.fromkeys(s.get("features", "trained") for s in scores),
@@ -97,7 +98,7 @@ def run_block(run: Mapping, record_link: str = "", brief: bool = False) -> str:
     drawn = curve(run.get("curve") or [])
     return (
         f'<section class="run"><p><strong>{html(data.get("name", "unnamed data"))}</strong> {badges} '
-        f'<span class="quiet">{html(day(run.get("started")))}</span></p>{_scores(run, brief)}{drawn}'
+        f'<span class="quiet">{html(day(run.get("started")))}</span></p>{score_table(run, brief)}{drawn}'
         f'<p class="quiet">{html(" · ".join(f for f in facts if f))}{record}</p></section>'
     )
 
@@ -111,6 +112,5 @@ def newest(runs: list[Mapping]) -> list[Mapping]:
 def run_blocks(runs: Iterable[Mapping], here: str, brief: bool = False) -> str:
     """Several runs on the page `here`; a run of this machine has no public record to link."""
     return "".join(
-        run_block(run, "" if run.get("local") else relative(here, record_page(run.get("file", ""))), brief)
-        for run in runs
+        run_block(run, "" if run.get("local") else relative(here, run_page(run.get("file", ""))), brief) for run in runs
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from scripts.fault_table import Faults, read
@@ -31,9 +32,22 @@ def page(tables: list[Faults]) -> str:
     ]
     if not tables:
         parts.append("No table is on record yet.\n")
-    for table in tables:
+    for table in _joined(tables):
         parts += _section(table)
     return "\n".join([*parts, "## Repeat it\n", raw(copy_block(REPEAT))])
+
+
+def _joined(tables: list[Faults]) -> list[Faults]:
+    """Tables of one machine and the same versions as one, which has the day of the newest and every commit."""
+    found: dict[str, Faults] = {}
+    for table in tables:
+        key = f"{table.device} {table.versions}"
+        if first := found.get(key):
+            commits = list(dict.fromkeys([*first.commit.split(", "), table.commit]))
+            rows = {"killed": [*first.killed, *table.killed], "cases": [*first.cases, *table.cases]}
+            table = replace(first, commit=", ".join(commits), **rows)
+        found[key] = table
+    return list(found.values())
 
 
 def _section(table: Faults) -> list[str]:
@@ -43,6 +57,8 @@ def _section(table: Faults) -> list[str]:
         raw(f'<p class="quiet">commit {html(table.commit)} · {html(versions)}</p>'),
     ]
     if table.killed:
+        kills, runs = sum(row.total for row in table.killed), sum(row.runs for row in table.killed)
+        equal = sum(row.equal for row in table.killed)
         head = ["method", "processes", "kills", "runs bit-equal", "killed while", "remark"]
         rows = (
             [
@@ -55,12 +71,14 @@ def _section(table: Faults) -> list[str]:
             ]
             for row in table.killed
         )
-        parts += ["### Killed\n", raw(columns(head, rows))]
+        parts += ["### Killed\n", f"{kills} kills; {equal} of {runs} runs ended bit-equal.\n", raw(columns(head, rows))]
     if table.cases:
         head = ["fault", "survived", "what was said", "what was kept"]
         rows = (
             [html(row.fault), f"{row.survived} of {row.tried}", html(row.said) or "–", html(row.kept)]
             for row in table.cases
         )
-        parts += ["### Other faults\n", raw(columns(head, rows))]
+        tried, survived = sum(row.tried for row in table.cases), sum(row.survived for row in table.cases)
+        said = f"{survived} of {tried} survived: one clear line where one is due, and nothing lost.\n"
+        parts += ["### Other faults\n", said, raw(columns(head, rows))]
     return parts

@@ -1,9 +1,13 @@
-"""A small repository to build a site from, and the real site, built once."""
+"""A small repository to build a site from, the real site, built once, and a browser to look at it with."""
 
 from __future__ import annotations
 
+import functools
+import http.server
 import logging
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,6 +21,12 @@ ENTRY = {
     "summary": "A summary that is long enough to be one, written for a test.",
     "sources": [{"key": "paper", "arxiv": "2001.00001", "accessed": "2026-01-01", "supports": ["paper", "year"]}],
 }
+
+
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 
 
 class Repository:
@@ -67,13 +77,52 @@ def render(config: Path, target: Path, **changes) -> Path:
     return target
 
 
+@pytest.fixture(scope="session")
+def new_repository():
+    """Makes a `Repository` in an empty folder."""
+
+    def make(folder: Path) -> Repository:
+        (folder / "repository" / "catalog").mkdir(parents=True)
+        return Repository(folder / "repository")
+
+    return make
+
+
 @pytest.fixture
-def repository(tmp_path) -> Repository:
-    (tmp_path / "repository" / "catalog").mkdir(parents=True)
-    return Repository(tmp_path / "repository")
+def repository(tmp_path, new_repository) -> Repository:
+    return new_repository(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def real_site(tmp_path_factory) -> Path:
     """The real catalog's site, built by the real settings with their hook."""
     return render(ROOT / "mkdocs.yml", tmp_path_factory.mktemp("site"))
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="session")
+def address(real_site):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(real_site)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        assert not os.environ.get("CI"), "no browser found: install chromium (apt-get install chromium)"
+        pytest.skip("no browser found: install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield started
+        started.close()

@@ -1,50 +1,11 @@
 """The way of a visitor, in a real browser: home, search by an alias, open the entry, copy its command."""
 
-import functools
-import http.server
-import os
-import shutil
-import threading
-
 import pytest
 
 from refimpl import registry
 from scripts.catalog import load_catalog
 
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 pytestmark = pytest.mark.browser
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="module")
-def address(real_site):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(real_site)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        assert not os.environ.get("CI"), "no browser found: install chromium (apt-get install chromium)"
-        pytest.skip("no browser found: install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 def runnable():
@@ -67,8 +28,8 @@ def test_search_an_alias_open_the_entry_copy_its_command(browser, address):
     page.goto(address + "/")
     assert "every entry" in page.locator("h1").inner_text()
     page.keyboard.press("/")
-    page.locator(".md-search__input").press_sequentially(alias)  # the search listens to keys, as a visitor presses them
-    result = page.locator(f'.md-search-result__link[href*="/frameworks/{entry.id}/"]').first
+    page.keyboard.type(alias)
+    result = page.locator(f'.find__list a[href*="frameworks/{entry.id}/"]').first
     result.wait_for(timeout=15_000)
     result.click()
     page.wait_for_url(f"**/frameworks/{entry.id}/**")

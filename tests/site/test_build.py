@@ -102,7 +102,7 @@ def test_runs_are_shown_and_marked(filled):
     assert page.count('<section class="run">') == 2
     assert page.count("run on this machine") == 1
     assert page.count("synthetic data") == 2
-    assert f'href="../../api/v1/records/{NAME}-synthetic-abc.json"' in page
+    assert f'href="../../records/{NAME}-synthetic-abc/"' in page
     assert "no run on real data on record" in page
 
 

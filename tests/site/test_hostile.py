@@ -93,12 +93,35 @@ def test_nothing_an_entry_says_can_run(repository, tmp_path):
     assert not re.search(r"wzxhzdk|klzzwxh", entry.text)  # Python-Markdown's placeholders
 
 
-def test_search_results_show_text_too(repository, tmp_path):
+def test_scripts_of_data_hold_no_markup_and_scripts_of_ours_write_none(repository, tmp_path):
+    """The browser's index and the compare page's data: text that only ever becomes text."""
+    hostile(repository)
+    generated = repository.generate()
+    data = [*(generated / "assets").glob("catalog-*.js"), *(generated / "assets" / "entries").rglob("*.js")]
+    assert len(data) > 4 and any("hostile()" in path.read_text(encoding="utf-8") for path in data)
+    for path in data:
+        assert "<" not in path.read_text(encoding="utf-8"), path
+    for path in (generated / "assets").glob("*.js"):
+        text = path.read_text(encoding="utf-8")
+        if path not in data:
+            assert not re.search(
+                r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text
+            ), path
+
+
+def test_what_an_entry_says_stays_text_in_search_explorer_and_comparison(repository, tmp_path, browser):
     hostile(repository)
     site = repository.build(tmp_path / "site")
-    for document in json.loads((site / "search" / "search_index.json").read_text())["docs"]:
-        page = Dangers()  # the search puts title and text into the page as HTML
-        page.feed(document["title"] + " " + document["text"])
-        assert page.found == [], document["location"]
-        assert "<script" not in document["title"] + document["text"]
-        assert "<img" not in document["title"] + document["text"]
+    page = browser.new_page()
+    raised = []
+    page.on("pageerror", lambda error: raised.append(str(error)))
+    page.goto((site / "explore" / "index.html").as_uri() + "?q=bad")
+    page.locator(".rows a", has_text="<script>").wait_for()
+    page.keyboard.press("Escape")
+    page.locator(".find__input").fill("bad")
+    page.locator(".find__list a", has_text="<script>").first.wait_for()
+    page.goto((site / "compare" / "index.html").as_uri() + "?ids=framework/bad,term/bad")
+    page.locator("table.versus").get_by_text("<script>").first.wait_for()
+    assert page.locator("article script:not([src]), article svg[onload], article img[src=x]").count() == 0
+    assert raised == []
+    page.close()

@@ -39,6 +39,15 @@ def test_a_table_is_shown_as_it_was_written(tmp_path):
         assert told in page, told
 
 
+def test_tables_of_one_machine_are_one_section():
+    one, other = table(), table()
+    other.commit, other.device = "def", "CPU X"
+    page = survival.page([one, other])
+    assert page.count("## CPU X, ") == 1 and "abc, def" in page and "16 kills; 2 of 4 runs" in page
+    other.device = "CPU Y"
+    assert survival.page([one, other]).count("### Killed") == 2
+
+
 def test_a_file_that_is_no_table_is_named(tmp_path):
     (tmp_path / "faults-x.json").write_text('{"faults": 1, "killed": 3}')
     with pytest.raises(NotFaults, match=r"faults-x\.json"):

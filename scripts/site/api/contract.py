@@ -20,9 +20,10 @@ PROMISE = Path(__file__).with_name("released.json")
 def promise(addresses: Iterable[str], schemas: dict[str, dict]) -> dict:
     """addresses: of all pages and files; schemas: of the JSON files.
 
-    Assets and the records of runs, which newer ones replace, are not promised.
+    Assets are not promised, nor the records of runs and the boards that they make, which newer ones replace.
     """
-    kept = sorted(a for a in addresses if not a.startswith(("assets/", f"{ROOT}/records/")))
+    fleeting = ("assets/", f"{ROOT}/records/", "records/", "leaderboards/")
+    kept = sorted(a for a in addresses if a == "leaderboards/" or not a.startswith(fleeting))
     return {"addresses": kept, "fields": {name: dict(_fields(s)) for name, s in schemas.items()}}
 
 

@@ -33,6 +33,7 @@ a rung that says `expired` was reached by older code. Results on synthetic data 
 - [All implementations]({ROOT}/implementations.json): commands, needs, ladder
 - [Words]({ROOT}/vocabulary.json): the closed lists that entries use
 - [As a table]({ROOT}/entries.csv), [scores as a table]({ROOT}/results.csv), [BibTeX]({ROOT}/catalog.bib)
+- [What changed, as a table]({ROOT}/changes.csv), [as a feed](feed.xml)
 - [Description of these addresses]({ROOT}/openapi.json): OpenAPI 3.1, schemas under {ROOT}/schema/
 
 ## Kinds

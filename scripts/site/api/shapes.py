@@ -177,6 +177,7 @@ def openapi(catalog: Catalog) -> dict:
         ("entries.csv", "text/csv", "All entries as a table"),
         ("results.csv", "text/csv", "All reported and reproduced scores as a table"),
         ("catalog.bib", "application/x-bibtex", "The papers of all entries"),
+        ("changes.csv", "text/csv", "What was added, changed, reproduced or broke, by date"),
     ):
         paths[f"/{ROOT}/{file}"] = get(title, {sort: {"schema": {"type": "string"}}})
     return {
