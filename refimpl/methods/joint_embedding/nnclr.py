@@ -10,7 +10,7 @@ are the other images of the batch, as in SimCLR.
 **Objective.** With the projections $z_i$ of one view, the predictions $p_i^+$ from the other, the support set $Q$ and
 all rows of unit length (Eq. 3 and 4):
 
-$$\mathrm{NN}(z, Q) = \arg\min_{q \in Q} \lVert z - q \rVert_2, \qquad
+$$\mathrm{NN}(z, Q) = \operatorname{argmin}_{q \in Q} \lVert z - q \rVert_2, \qquad
 \mathcal{L}_i = -\log
 \frac{\exp(\mathrm{NN}(z_i, Q) \cdot p_i^+ / \tau)}{\sum_{k=1}^{n} \exp(\mathrm{NN}(z_i, Q) \cdot p_k^+ / \tau)}$$
 
