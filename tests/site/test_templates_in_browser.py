@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -65,11 +66,12 @@ def test_pages_do_not_jump_while_they_load(browser, address, real_site):
         ".observe({type: 'layout-shift', buffered: true});"
     )
     page = context.new_page()
+    page.route("**/*.js", lambda route: (time.sleep(0.1), route.continue_()))  # scripts come late, as from afar
     jumping = {}
     for place in templates():
         if (real_site / place / "index.html").exists():
             page.goto(f"{address}/{place}")
-            page.wait_for_timeout(100)
+            page.wait_for_timeout(150)
             if (shift := page.evaluate("window.shift")) > 0.02:
                 jumping[place] = shift
     context.close()
