@@ -53,7 +53,8 @@ def _hero(site: Site) -> str:
         "that can be read next to its paper and run with one command. A fact has a source, a command was executed, "
         "a score has a run record.</p>"
         f"{command}"
-        '<p class="actions"><a class="md-button md-button--primary" href="frameworks/">Browse frameworks</a> '
+        '<p class="actions"><a class="md-button md-button--primary" href="explore/">Explore the catalog</a> '
+        '<a class="md-button" href="guide/">Which method for my data?</a> '
         '<a class="md-button" href="implementations/">Read implementations</a></p>'
         '<p class="quiet js-only">Press <kbd>/</kbd> to search: names however spelt, sensors, tasks, authors.</p>'
         "</div>"
@@ -111,5 +112,11 @@ def _start(site: Site, picture: bool) -> str:
         f'<li class="card"><h3><a href="synthetic-earth/">Run one offline</a></h3><p>Every implementation trains on an '
         f"embedded synthetic Earth with exact ground truth, without a download. Begin with {read}</p></li>"
         '<li class="card"><h3><a href="contributing/">Add an entry</a></h3><p>One YAML file, checked as you write it, '
-        f"with a source for every fact.</p></li></ul>{image}</div>"
+        "with a source for every fact.</p></li>"
+        '<li class="card"><h3><a href="leaderboards/">Leaderboards</a></h3><p>Scores reproduced here, each with its '
+        "run record, and apart from them what authors report.</p></li>"
+        '<li class="card"><h3><a href="lineage/">Lineage</a></h3><p>Which method builds on which, as a map; or year by '
+        'year, as a <a href="timeline/">timeline</a>; or kind by kind, as a <a href="taxonomy/">taxonomy</a>.</p></li>'
+        '<li class="card"><h3><a href="whats-new/">What has changed</a></h3><p>Added, changed, broken, reproduced; as '
+        f'a <a href="feed.xml">feed</a>, too.</p></li></ul>{image}</div>'
     )

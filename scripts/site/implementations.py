@@ -17,6 +17,21 @@ def title(implementation: registry.Entry) -> tuple[str, str]:
     return (name.strip() or implementation.name), rest.strip()[:1].upper() + rest.strip()[1:]
 
 
+def _served(site: Site, name: str, here: str) -> list[tuple[str, str]]:
+    """Rows of the entries that it runs: those that it implements, and folded up those to which it is merely closest."""
+    entries = site.served_by(name)
+    its_own = [e for e in entries if e.get("refimpl.fidelity") != "closest"]
+    closest = [e for e in entries if e not in its_own]
+    rows = [("implements", ", ".join(entry_link(e, here) for e in its_own))]
+    if closest:
+        links = ", ".join(entry_link(e, here) for e in closest)
+        how_many = (
+            f"{len(closest)} {'entry' if len(closest) == 1 else 'entries'} without an implementation of their own"
+        )
+        rows.append(("closest to", f"<details><summary>{how_many}</summary>{links}</details>"))
+    return rows
+
+
 def page(site: Site, implementation: registry.Entry) -> str:
     """The Markdown file of an implementation's page. Raises SyntaxError where the source is not Python."""
     here = implementation_page(implementation.name)
@@ -30,7 +45,7 @@ def page(site: Site, implementation: registry.Entry) -> str:
         ("judged by", html(label(implementation.protocol))),
         ("optimiser turns", ", ".join(html(t) for t in implementation.turns) if len(implementation.turns) > 1 else ""),
         ("source", f"<code>{html(_path(implementation))}</code>, {implementation.lines} lines"),
-        ("runs the entries", ", ".join(entry_link(e, here) for e in site.served_by(implementation.name))),
+        *_served(site, implementation.name, here),
     ]
     edit = site.edit_link(_path(implementation))
     foot = [f'<a href="{html(relative(here, "api/v1/implementations.json"))}">JSON of all implementations</a>']

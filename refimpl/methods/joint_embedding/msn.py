@@ -81,8 +81,8 @@ class MSN(Method):
     }  # fmt: skip
     smoke = {"prototypes": 16, "hidden": 32, "dim": 16, "crops": 1}
     proof = {
-        "samples": 2000, "size": 32, "backbone": "vit_micro", "epochs": 10, "batch": 64, "lr": 2e-3, "crops": 1,
-        "prototypes": 64, "hidden": 128, "dim": 64, "drop": 0.5, "momentum": 0.98, "margin": 3.0,
+        "samples": 2000, "size": 32, "backbone": "vit_micro", "epochs": 15, "batch": 64, "lr": 2e-3, "crops": 1,
+        "prototypes": 64, "hidden": 128, "dim": 64, "drop": 0.5, "momentum": 0.98, "margin": 2.0,
     }  # fmt: skip
 
     def __init__(
