@@ -7,7 +7,7 @@ ADDRESS := 127.0.0.1:8000
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test site serve lint format verify clean
+.PHONY: help demo test site serve budgets lint format verify clean
 
 # $(call step,what,command): a failing step ends with one line that says what to do.
 define step
@@ -38,6 +38,9 @@ serve: $(VENV)/.site  ## serve the site and rebuild it when an entry changes
 
 verify: $(VENV)/.all  ## climb the verification ladder with every implementation (minutes each)
 	$(call step,verify,$(BIN)/python -m refimpl verify --all)
+
+budgets: $(VENV)/.site  ## weigh the site at its real size, 1,000 and 3,000 entries (minutes)
+	$(call step,budgets,$(BIN)/python -m scripts.budgets)
 
 lint: $(VENV)/.all  ## check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m scripts.format_entries --check

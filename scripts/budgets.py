@@ -153,7 +153,7 @@ def table(found: list[Measured]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--entries", type=int, nargs="+", default=SIZES[1:], help="sizes beside the real one")
+    parser.add_argument("--entries", type=int, nargs="*", default=SIZES[1:], help="sizes beside the real one")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args(arguments)
     found: list[Measured] = []

@@ -49,10 +49,11 @@ def linked_data(entry: Entry) -> dict:
         "@context": "https://schema.org",
         "@type": TYPES[entry.kind],
         "name": plain(entry.name),
-        "alternateName": [plain(n) for n in (data.get("full_name"), *(data.get("aliases") or [])) if n],
-        "description": shorten(data.get("summary", ""), 300),
         "url": safe_url(data.get("url") or ""),
     }
+    if entry.kind == "dataset":  # of which search engines want more; elsewhere the page's own words will do
+        about["alternateName"] = [plain(n) for n in (data.get("full_name"), *(data.get("aliases") or [])) if n]
+        about["description"] = shorten(data.get("summary", ""), 300)
     if entry.kind == "survey":
         return _without_gaps({**about, **{k: v for k, v in (paper or {}).items() if k not in ("@type", "name")}})
     if code.get("url") and TYPES[entry.kind] == "CreativeWork":
