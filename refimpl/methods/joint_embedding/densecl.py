@@ -14,7 +14,8 @@ $$\mathcal{L}_r = \frac{1}{S^2} \sum_s -\log
 \mathcal{L} = (1 - \lambda) \mathcal{L}_q + \lambda \mathcal{L}_r$$
 
 with the dense projections $r^s$ of the query and $t^{c(s)} = t_+^s$ of the key, where
-$c(s) = \operatorname{argmax}_j \cos(f^s, f'^j)$ compares the *backbone's* features (Eq. 4). The negatives $t_-$ wait in a second queue: each is the mean over the
+$c(s) = \operatorname{argmax}_j \cos(f^s, f'^j)$ compares the *backbone's* features (Eq. 4). The
+negatives $t_-$ wait in a second queue: each is the mean over the
 map of one image's dense projections. With unrelated keys both losses are $\ln(K + 1)$.
 
 **Defaults.** Those of MoCo v2 but for $\lambda = 0.5$ (section 3.3): $\tau = 0.2$, $m = 0.999$, heads with a hidden

@@ -8,8 +8,8 @@ Colin Raffel. "FixMatch: Simplifying Semi-Supervised Learning with Consistency a
 the label of the same image strongly altered: it learns to be right where it was sure already, under harder conditions.
 
 **Objective.** With labelled images $x_b$, unlabelled images $u_b$, weak and strong alterations $\alpha$ and
-$\mathcal{A}$, the prediction $q_b = p_m(y \mid \alpha(u_b))$ and its class $\hat q_b = \operatorname{argmax} q_b$ (Eq. 3
-and 4):
+$\mathcal{A}$, the prediction $q_b = p_m(y \mid \alpha(u_b))$ and its class $\hat q_b = \operatorname{argmax} q_b$
+(Eq. 3 and 4):
 
 $$\ell_s = \frac{1}{B} \sum_{b=1}^{B} H(y_b, p_m(y \mid \alpha(x_b))), \qquad
 \ell_u = \frac{1}{\mu B} \sum_{b=1}^{\mu B} 1[\max q_b \geq \tau] \, H(\hat q_b, p_m(y \mid \mathcal{A}(u_b)))$$
