@@ -6,6 +6,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import html5lib
+
 from scripts.site.links import FOLDERS
 
 KB = 1024
@@ -59,6 +61,19 @@ def test_nothing_is_fetched_from_elsewhere(real_site):
         assert [u for u in page.loaded if urlsplit(u).netloc] == [], path
     for sheet in real_site.rglob("*.css"):
         assert not re.search(r"url\(\s*[\"']?https?:|@import", sheet.read_text(encoding="utf-8")), sheet
+
+
+def test_pages_are_valid_html(real_site):
+    """No parse error in any single page and in every tenth of those of which there are many."""
+    every = sorted(pages(real_site))
+    single = [p for p in every if len(p.relative_to(real_site).parts) == 2 or p.parent == real_site]
+    wrong = []
+    for path in {*single, *every[::10]}:
+        parser = html5lib.HTMLParser()
+        parser.parse(path.read_text(encoding="utf-8"))
+        wrong += [f"{path.relative_to(real_site)}: {position}: {code}" for position, code, _ in parser.errors]
+    assert len(single) > 15
+    assert wrong == []
 
 
 def test_ids_are_unique_on_a_page(real_site):
