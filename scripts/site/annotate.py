@@ -147,4 +147,4 @@ def annotated(source: str) -> tuple[str, str]:
             f'<div class="code">{block}</div></div>'
         )
     about = prose(module.partition("\n")[2].strip("\n"))
-    return about, f'<section class="annotated" data-search-exclude>{"".join(parts)}</section>'
+    return about, f'<section class="annotated">{"".join(parts)}</section>'

@@ -54,7 +54,7 @@ def command_box(command: str) -> str:
 def copy_block(text: str) -> str:
     """Several lines with a copy button."""
     return (
-        f'<div class="cmd block" data-search-exclude><pre tabindex="0">{multiline(text)}</pre>'
+        f'<div class="cmd block"><pre tabindex="0">{multiline(text)}</pre>'
         '<button type="button" class="copy">Copy</button></div>'
     )
 
@@ -64,7 +64,7 @@ def entry_link(entry: Entry, here: str) -> str:
 
 
 def table(rows: Iterable[tuple[str, str]], css: str = "facts") -> str:
-    """Two columns: a heading and HTML. The spaces between cells keep their words apart in the search index."""
+    """Two columns: a heading and HTML. The spaces between cells keep their words apart where the page is read as text."""
     body = "".join(f"<tr><th>{html(name)}</th> <td>{cell}</td></tr>\n" for name, cell in rows)
     return f'<div class="scroll"><table class="{css}"><tbody>{body}</tbody></table></div>'
 

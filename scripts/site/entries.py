@@ -317,4 +317,4 @@ def _footer(site: Site, entry: Entry, here: str) -> str:
     edit = site.edit_link(f"catalog/{folder}/{entry.id}.yml")
     if edit:
         parts.append(f'<a class="edit" href="{html(edit)}">Edit this entry</a>')
-    return f'<p class="foot" data-search-exclude>{" · ".join(parts)}</p>'
+    return f'<p class="foot">{" · ".join(parts)}</p>'

@@ -71,7 +71,7 @@ def page(site: Site, implementation: registry.Entry) -> str:
             raw(rows),
             "## Results\n",
             raw(f"<div>{results}</div>"),
-            raw(f'<p class="foot" data-search-exclude>{" · ".join(foot)}</p>'),
+            raw(f'<p class="foot">{" · ".join(foot)}</p>'),
         ]
     )
 
@@ -108,5 +108,5 @@ def index(site: Site) -> str:
         if family:
             parts.append(f"## {markdown(label(family).capitalize())}\n")
         cards = "".join(_card(site, i, here, family=not grouped) for i in found if family in (None, i.family))
-        parts.append(raw(f'<ul class="cards" data-search-exclude>{cards}</ul>'))
+        parts.append(raw(f'<ul class="cards">{cards}</ul>'))
     return "\n".join(parts)

@@ -57,13 +57,13 @@ def listing(site: Site, kind: str) -> str:
     parts = _head(kind, len(entries), toc=grouped)
     if not grouped:
         cards = "".join(_card(site, e, here, family=len(groups) > 1) for e in entries)
-        return "\n".join([*parts, raw(f'<ul class="cards" data-search-exclude>{cards}</ul>')])
+        return "\n".join([*parts, raw(f'<ul class="cards">{cards}</ul>')])
     order = [str(w.get("label")) for w in (site.catalog.vocabulary.get(f"{kind}_family") or {}).values()]
     for group in sorted(groups, key=lambda g: (order.index(g) if g in order else len(order), g)):
         members = [e for e in entries if site.family(e) == group]
         parts.append(f"## {markdown(group or 'Other')}\n")
         cards = "".join(_card(site, e, here) for e in members)
-        parts.append(raw(f'<ul class="cards" data-search-exclude>{cards}</ul>'))
+        parts.append(raw(f'<ul class="cards">{cards}</ul>'))
     return "\n".join(parts)
 
 
@@ -84,7 +84,7 @@ def glossary(site: Site) -> str:
         )
     index = " ".join(f'<a href="#{anchor}">{html(letter)}</a>' for letter, anchor in firsts.items())
     parts.append(raw(f'<nav class="letters" aria-label="Letters">{index}</nav>'))
-    parts.append(raw(f'<dl class="glossary" data-search-exclude>{"".join(items)}</dl>'))
+    parts.append(raw(f'<dl class="glossary">{"".join(items)}</dl>'))
     return "\n".join(parts)
 
 
@@ -110,5 +110,5 @@ def challenges(site: Site) -> str:
                 f'<p class="meta">{family}{"<span>shown by" + shown + "</span>" if shown else ""}'
                 f"{ladder_pips(site.ladder(entry))}</p></li>"
             )
-        parts.append(raw(f'<ul class="cards one" data-search-exclude>{"".join(items)}</ul>'))
+        parts.append(raw(f'<ul class="cards one">{"".join(items)}</ul>'))
     return "\n".join(parts)

@@ -105,7 +105,7 @@ def page(found: list[tuple[str, list[Item]]]) -> str:
         for item in items:
             groups.setdefault(item.what, []).append(item)
         blocks = "".join(_block(what, same) for what, same in groups.items())
-        parts += [f"## {date}\n", raw(f'<div class="news" data-search-exclude>{blocks}</div>')]
+        parts += [f"## {date}\n", raw(f'<div class="news">{blocks}</div>')]
     meanings = "".join(f"<dt>{what}</dt><dd>{html(about)}</dd>" for what, about in WHAT.items())
     parts += ["## What the words mean\n", raw(f'<dl class="when">{meanings}</dl>')]
     return "\n".join(parts)

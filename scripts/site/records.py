@@ -137,7 +137,7 @@ def page(site: Site, run: Mapping, board: Board | None) -> str:
             "## Repeat it\n",
             raw(f"<div>{command_box(command(run))}</div>"),
             raw(
-                f'<p class="foot" data-search-exclude><a href="{html(relative(here, record_page(run["file"])))}">'
+                f'<p class="foot"><a href="{html(relative(here, record_page(run["file"])))}">'
                 f"{html(PurePath(run['file']).name)}</a>, the record itself</p>"
             ),
         ]

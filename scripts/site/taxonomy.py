@@ -97,8 +97,8 @@ def page(site: Site, facets: list[Facet]) -> str:
             "The words are those of the catalog's vocabulary, which is closed: an entry takes one of them or adds one "
             "for all.</p></div>"
         ),
-        raw(f'<div class="tree" data-search-exclude>{tree}</div>'),
+        raw(f'<div class="tree">{tree}</div>'),
     ]
     for code, vocabulary, title in LISTS:
-        parts += [f"## {title}\n", raw(f"<div data-search-exclude>{_list(site, by_code.get(code), vocabulary)}</div>")]
+        parts += [f"## {title}\n", raw(f"<div>{_list(site, by_code.get(code), vocabulary)}</div>")]
     return "\n".join(parts)
