@@ -64,7 +64,7 @@ def entry_link(entry: Entry, here: str) -> str:
 
 
 def table(rows: Iterable[tuple[str, str]], css: str = "facts") -> str:
-    """Two columns: a heading and HTML. The spaces between cells keep their words apart where the page is read as text."""
+    """Two columns: a heading and HTML. The spaces between cells keep words apart where the page is read as text."""
     body = "".join(f"<tr><th>{html(name)}</th> <td>{cell}</td></tr>\n" for name, cell in rows)
     return f'<div class="scroll"><table class="{css}"><tbody>{body}</tbody></table></div>'
 
