@@ -33,6 +33,7 @@ from refimpl.data.views import View, random_views
 from refimpl.engine.method import Method, Output, Recipe
 from refimpl.parts.positions import sincos_2d
 from refimpl.parts.precision import full_precision
+from refimpl.parts.tokens import fix_positions, pick
 
 
 def patchify(x: Tensor, patch: int) -> Tensor:
@@ -92,15 +93,10 @@ class MAE(Method):
         self.view = View.geometric(scale=(0.2, 1.0))
         vit = self.encoder.net
         self.patch, grid = vit.patch_embed.patch_size[0], vit.patch_embed.grid_size[0]
-        width = self.encoder.width
-
-        # The encoder's positions are fixed; rows for class or register tokens stay zero.
-        prefix = vit.pos_embed.shape[1] - grid * grid
-        vit.pos_embed.requires_grad_(False)
-        vit.pos_embed.data = torch.cat([torch.zeros(prefix, width), sincos_2d(grid, width)])[None]
+        fix_positions(vit)
 
         bands = len(self.encoder.input.bands)
-        self.decoder_embed = nn.Linear(width, decoder_width)
+        self.decoder_embed = nn.Linear(self.encoder.width, decoder_width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
         nn.init.normal_(self.mask_token, std=0.02)
         self.register_buffer("decoder_positions", sincos_2d(grid, decoder_width)[None])
@@ -119,8 +115,7 @@ class MAE(Method):
         vit = self.encoder.net
         tokens = vit._pos_embed(vit.patch_embed(x))
         prefix = vit.num_prefix_tokens
-        patches = tokens[:, prefix:].gather(1, seen[:, :, None].expand(-1, -1, tokens.shape[2]))
-        tokens = vit.norm_pre(torch.cat([tokens[:, :prefix], patches], dim=1))
+        tokens = vit.norm_pre(torch.cat([tokens[:, :prefix], pick(tokens[:, prefix:], seen)], dim=1))
         return vit.norm(vit.blocks(tokens))[:, prefix:]
 
     def decode(self, latent: Tensor, order: Tensor) -> Tensor:
@@ -128,7 +123,7 @@ class MAE(Method):
         seen = self.decoder_embed(latent)
         hidden = self.mask_token.expand(len(latent), order.shape[1] - latent.shape[1], -1)
         shuffled = torch.cat([seen, hidden.to(seen.dtype)], dim=1)
-        tokens = shuffled.gather(1, order.argsort(1)[:, :, None].expand_as(shuffled))
+        tokens = pick(shuffled, order.argsort(1))
         return self.decoder_out(self.decoder_norm(self.decoder(tokens + self.decoder_positions)))
 
     def forward(self, batch, turn="all"):
