@@ -28,6 +28,7 @@ from refimpl.engine import distributed
 from refimpl.engine.checkpoint import write_atomically
 from refimpl.engine.errors import TrainingError
 from refimpl.engine.loop import train
+from refimpl.engine.meeting import across_machines
 from refimpl.engine.nerve import FolderLock, names_lost_processes
 from refimpl.engine.progress import Bar, say
 from refimpl.evaluation import PROTOCOLS, EvaluationError
@@ -133,7 +134,7 @@ def run(options: Options) -> Path:
         "begun": {"commit": record.commit(), "code_hash": registry.rung_hash(options.method, "measured")},
     }
     with contextlib.ExitStack() as held:  # the folder is ours until it is finished
-        with names_lost_processes(), distributed.process_group(device):
+        with names_lost_processes(), across_machines(device), distributed.process_group(device):
             folder = _folder(options, config, started, held)
             if distributed.is_main() and not options.quiet:
                 size = f"{config['size']} px" if config["size"] > 1 else "pixels"
