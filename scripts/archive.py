@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            site = options.site or _build(Path(scratch))
+            site = options.site or build_site(Path(scratch))
             path = pack(site, options.out / f"{NAME}-{version(NAME)}.zip")
     except OSError as error:
         print(f"archive: {error.filename}: {error.strerror}", file=sys.stderr)
@@ -47,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _build(target: Path) -> Path:
+def build_site(target: Path) -> Path:
+    """The real site, built into an empty folder."""
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 

@@ -48,3 +48,26 @@ def test_assets_are_the_same(both):
     ours = [p for p in ours if p.parts[0] in ("api", "llms.txt") or (len(p.parts) == 2 and p.parts[0] == "assets")]
     assert len(ours) > 20
     assert [p for p in ours if not (new / p).exists() or (new / p).read_bytes() != (old / p).read_bytes()] == []
+
+
+@pytest.mark.browser
+def test_search_finds_the_same(both, browser):
+    """Typed into the box of either site, from a disk: the same entries in the same order."""
+    found = {}
+    for site in both:
+        context = browser.new_context(offline=True)
+        page = context.new_page()
+        errors = []
+        page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
+        page.goto((site / "index.html").as_uri())
+        for text in ("scalemae", "scale mea", "a b", "view", "altered copy", "xyzzyq"):
+            page.locator(".find input").fill(text)
+            page.locator(f'.find input[data-answered="{text}"]').wait_for()
+            page.wait_for_timeout(100)  # the words of summaries come second and make the answer finer
+            links = page.locator(".find__list a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+            found.setdefault(text, []).append([link.removeprefix("./") for link in links])
+        assert errors == []
+        context.close()
+    assert {text: old for text, (old, _) in found.items()} == {text: new for text, (_, new) in found.items()}
+    assert found["scalemae"][0][0] == found["scale mea"][0][0] == "frameworks/scale_mae/index.html"
+    assert found["xyzzyq"][0] == []
