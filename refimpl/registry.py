@@ -66,7 +66,8 @@ class Entry:
         return len(self.path.read_text(encoding="utf-8").splitlines())
 
 
-def _literals(node: ast.ClassDef) -> dict:
+def _literals(node: ast.ClassDef, path: Path) -> dict:
+    """The facts that a class states. Raises RegistryError where one has to be computed: nothing is run to read them."""
     found = {}
     for item in node.body:
         if not isinstance(item, ast.Assign | ast.AnnAssign):
@@ -74,7 +75,11 @@ def _literals(node: ast.ClassDef) -> dict:
         targets = item.targets if isinstance(item, ast.Assign) else [item.target]
         for target in targets:
             if isinstance(target, ast.Name) and target.id in _FACTS and item.value is not None:
-                found[target.id] = ast.literal_eval(item.value)
+                try:
+                    found[target.id] = ast.literal_eval(item.value)
+                except ValueError:
+                    place = f"{path}, line {item.lineno}: {target.id}"
+                    raise RegistryError(f"{place} is read without running the file; write plain values") from None
     return found
 
 
@@ -87,13 +92,18 @@ def _class(tree: ast.Module, base: str) -> ast.ClassDef | None:
 
 @lru_cache(maxsize=1)
 def _base_facts() -> dict:
-    tree = ast.parse((ROOT / "engine" / "method.py").read_text(encoding="utf-8"))
-    return _literals(next(node for node in tree.body if getattr(node, "name", "") == "Method"))
+    path = ROOT / "engine" / "method.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return _literals(next(node for node in tree.body if getattr(node, "name", "") == "Method"), path)
 
 
 @lru_cache(maxsize=1)
 def methods() -> dict[str, Entry]:
-    """Every implementation by name, sorted. Raises RegistryError for a file that holds none, or a name used twice."""
+    """Every implementation by name, sorted.
+
+    Raises:
+        RegistryError: a file that holds none, a name used twice, a fact that is not written out.
+    """
     found = {}
     for path in sorted(METHODS.glob("*/*.py")):
         if path.name.startswith("_"):
@@ -105,7 +115,7 @@ def methods() -> dict[str, Entry]:
         if path.stem in found:
             raise RegistryError(f"{path}: {found[path.stem].path} has that name already; choose another")
         doc = ast.get_docstring(tree) or ""
-        facts = {**_base_facts(), **_literals(node)}
+        facts = {**_base_facts(), **_literals(node, path)}
         found[path.stem] = Entry(
             name=path.stem,
             family=path.parent.name,

@@ -42,6 +42,13 @@ def test_one_name_in_two_families_is_named(shelf):
         registry.methods()
 
 
+def test_a_fact_that_would_have_to_be_computed_is_named(shelf):
+    source = '"""Sums: too clever."""\nclass Sums(Method):\n    proof = {\n        "epochs": 2 * 5}\n'
+    add(shelf, "masked", "sums", source)
+    with pytest.raises(registry.RegistryError, match=r"sums\.py, line 3: proof is read without running the file"):
+        registry.methods()
+
+
 def test_unknown_method_gets_the_nearest_name():
     with pytest.raises(registry.UnknownMethod) as caught:
         registry.find("sim-clr")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from refimpl import registry
+from scripts.site import ladder, scores, tables
 from scripts.site.annotate import annotated
 from scripts.site.blocks import command_box, entry_link, ladder_list, ladder_pips, raw, table, worth_grouping
 from scripts.site.links import implementation_page, relative
@@ -93,6 +96,40 @@ def _card(site: Site, implementation: registry.Entry, here: str, family: bool) -
     )
 
 
+def _glance(site: Site, here: str) -> str:
+    """All of them in one table: how long they are, how long a first run takes, what their proof on record says."""
+    rows = []
+    for one in sorted(site.implementations.values(), key=lambda i: title(i)[0].lower()):
+        name, _ = title(one)
+        link = f'<a href="{html(relative(here, implementation_page(one.name)))}">{html(name)}</a>'
+        runs, learns = (ladder.proof(one.name, rung, site.verifications) for rung in ("runs", "learns"))
+        seconds = scores.number(runs[1].get("seconds")) if runs else None
+        rows.append(
+            [
+                tables.Cell(link, name.lower()),
+                tables.Cell(str(one.lines), one.lines),
+                tables.Cell("" if seconds is None else f"{seconds:.0f} s", seconds),
+                *_gain(learns),
+            ]
+        )
+    head = ["implementation", "lines", "smoke run", "better than untrained by", "of"]
+    return tables.sortable("glance", head, rows, css="glance", by=0, falling=False)
+
+
+def _gain(proved: tuple | None) -> tuple[tables.Cell, tables.Cell]:
+    """By how much trained features beat those of the same network untrained: mean, lowest and highest of the seeds."""
+    if not proved:
+        return tables.Cell('<span class="quiet">not shown yet</span>'), tables.Cell("")
+    _, rung, current = proved
+    sign = -1 if scores.less_is_better(rung["metric"]) else 1
+    gains = sorted(sign * (after - before) for after, before in zip(rung["trained"], rung["random"]))
+    percent = rung.get("unit") == "%"
+    mean, low, high = (f"{gain:.1f}" if percent else f"{gain:.3g}" for gain in (fmean(gains), gains[0], gains[-1]))
+    was = "" if current else ' <small class="quiet">before the code changed</small>'
+    shown = f"<b>{mean}</b>{' points' if percent else ''} <small>[{low}, {high}]</small>{was}"
+    return tables.Cell(shown, fmean(gains) if percent else None), tables.Cell(html(rung["metric"]))
+
+
 def index(site: Site) -> str:
     """The list of all implementations, by family where that helps."""
     here, found = "implementations/", list(site.implementations.values())
@@ -109,4 +146,12 @@ def index(site: Site) -> str:
             parts.append(f"## {markdown(label(family).capitalize())}\n")
         cards = "".join(_card(site, i, here, family=not grouped) for i in found if family in (None, i.family))
         parts.append(raw(f'<ul class="cards">{cards}</ul>'))
+    parts += [
+        "## At a glance\n",
+        "A smoke run is the first command of each page, start of Python included. What was learned is shown on the",
+        "[synthetic Earth](../synthetic-earth.md): a network of the same initialisation, untrained, is judged in the",
+        "same way. Mean of the seeds, in brackets the lowest and the highest; short runs, which show that a method",
+        "works, not which one is best.\n",
+        raw(f"<div>{_glance(site, here)}{tables.style(here)}{tables.script(here)}</div>"),
+    ]
     return "\n".join(parts)

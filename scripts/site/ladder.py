@@ -67,24 +67,38 @@ def describe(name: str, rung: Mapping, device: str = "") -> str:
     return ""
 
 
+def newest(method: str, records: Iterable[Mapping]) -> list[Mapping]:
+    """The verification records of an implementation, newest first."""
+    mine = [r for r in records if r.get("method") == method]
+    return sorted(mine, key=lambda r: str(r.get("made", "")), reverse=True)
+
+
+def proof(method: str, name: str, records: Iterable[Mapping]) -> tuple[Mapping, Mapping, bool] | None:
+    """The record that proves a rung, the rung as it stands there, and whether that was on the code as it is now."""
+    tried = [(r, r["rungs"][name]) for r in newest(method, records) if name in (r.get("rungs") or {})]
+    passed = [(r, rung) for r, rung in tried if rung.get("passed")]
+    if not passed:
+        return None
+    now = registry.rung_hash(method, name)
+    current = [(r, rung) for r, rung in passed if rung.get("code_hash") == now]
+    return *(current or passed)[0], bool(current)
+
+
 def verified(method: str, records: Iterable[Mapping]) -> list[Rung]:
     """Rungs 2 to 4 of an implementation. records: verification records, each with its file name as "file"."""
-    mine = sorted((r for r in records if r.get("method") == method), key=lambda r: str(r.get("made", "")), reverse=True)
+    mine = newest(method, records)
     found = []
     for name in ("runs", "matches", "learns"):
-        tried = [(r, r["rungs"][name]) for r in mine if name in (r.get("rungs") or {})]
-        passed = [(r, rung) for r, rung in tried if rung.get("passed")]
-        now = registry.rung_hash(method, name) if passed else ""
-        current = [(r, rung) for r, rung in passed if rung.get("code_hash") == now]
-        if current or passed:
-            record, rung = (current or passed)[0]
+        tried = [r for r in mine if name in (r.get("rungs") or {})]
+        if proved := proof(method, name, mine):
+            record, rung, current = proved
+            detail = describe(name, rung, record.get("device", "")) + (
+                "" if current else "; the code has changed since"
+            )
             state = "reached" if current else "expired"
-            detail = describe(name, rung, record.get("device", ""))
-            if not current:
-                detail += "; the code has changed since"
             found.append(Rung(name, state, detail, day(record.get("made")), record.get("file", "")))
         elif tried:
-            record = tried[0][0]
+            record = tried[0]
             found.append(Rung(name, "open", "tried and not passed", day(record.get("made")), record.get("file", "")))
         else:
             found.append(Rung(name, "open", "not tried yet"))
