@@ -23,33 +23,12 @@ in less; colour at strength 0.5, the paper's for small images. Flips and quarter
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from refimpl.data.views import View, random_views
 from refimpl.engine.distributed import gather
 from refimpl.engine.method import Method, Output, Recipe
 from refimpl.parts.heads import mlp
-from refimpl.parts.precision import full_precision
-
-
-@full_precision
-def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
-    """Normalised temperature-scaled cross entropy, Eq. 1 of the paper, over the whole batch.
-
-    Args:
-        z1, z2: (N, D) projections of the first and second views; rows need not be normalised.
-        temperature: tau.
-    Returns:
-        scalar, the mean over all 2N anchors.
-    """
-    n = len(z1)
-    z = F.normalize(torch.cat([z1, z2]), dim=1)
-    similarity = z @ z.T / temperature
-    # k != i: a view is not its own negative. Cross entropy subtracts the maximum, so small temperatures are safe.
-    similarity.fill_diagonal_(float("-inf"))
-    partner = torch.arange(2 * n, device=z.device).roll(n)
-    return F.cross_entropy(similarity, partner)
+from refimpl.parts.nt_xent import nt_xent
 
 
 class SimCLR(Method):

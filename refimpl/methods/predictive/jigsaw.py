@@ -34,42 +34,17 @@ has its place from an upright. The encoder strides as it always does; the paper 
 
 from __future__ import annotations
 
-from functools import lru_cache
-from itertools import permutations
-
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from refimpl.data.views import View, random_views
 from refimpl.engine.method import Method, Output, Recipe
 from refimpl.parts.heads import mlp
+from refimpl.parts.orders import distant_orders
 from refimpl.parts.precision import full
+from refimpl.parts.standardise import standardise
 from refimpl.parts.windows import cut, fitting, grid_corners
-
-
-@lru_cache
-def distant_orders(count: int, tiles: int, seed: int = 0) -> Tensor:
-    """Algorithm 1: (count, tiles) orders, each with the largest sum of Hamming distances to all before it.
-
-    The first one, and which of several equally distant ones is taken, is random. tiles: at most 9.
-    """
-    every = torch.from_numpy(np.array(list(permutations(range(tiles))), dtype=np.int8))
-    every = every[torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))]
-    distance = torch.zeros(len(every), dtype=torch.int64)  # of each order to all that were chosen
-    chosen = []
-    for _ in range(min(count, len(every))):
-        chosen.append(int(distance.argmax()))
-        distance += (every != every[chosen[-1]]).sum(1)
-        distance[chosen[-1]] = torch.iinfo(torch.int64).min // 2  # never again
-    return every[chosen].long()
-
-
-def standardise(tiles: Tensor) -> Tensor:
-    """(..., C, h, w): each tile and band by its own mean and deviation; a band without contrast becomes 0."""
-    variance, mean = torch.var_mean(tiles, dim=(-2, -1), keepdim=True, correction=0)
-    return (tiles - mean) / (variance + 1e-4).sqrt()
 
 
 class Jigsaw(Method):
