@@ -80,7 +80,7 @@ class EsViT(Method):
     smoke = {"backbone": "resnet10t", "outputs": 32, "hidden": 32, "bottleneck": 16, "crops": 1}
     proof = {
         "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 20, "batch": 64, "lr": 4e-3, "crops": 2,
-        "stage": -3, "outputs": 64, "hidden": 128, "bottleneck": 64, "momentum": 0.98, "margin": 2.0,
+        "stage": -3, "outputs": 64, "hidden": 128, "bottleneck": 64, "momentum": 0.98, "margin": 4.0,
     }  # fmt: skip
 
     def __init__(
