@@ -11,8 +11,8 @@ of single tiles.
 empty, a classifier $g$, a decoder $d$ of all tiles' features, a painter $c$ of each, the true tile $t_m$ and the true
 colours $Z_i$ as shares of bins:
 
-$$\mathcal{L} = -\log \mathrm{softmax}_k\, g(f_1 \dots f_N) + \alpha \lVert t_m - d(f_1 \dots f_N) \rVert^2
-  - \frac{\beta}{N - 1} \sum_{i \neq m} v(Z_i) \sum_q Z_{i,q} \log c_q(f_i)$$
+$$\mathcal{L} = -\log \mathrm{softmax}_k\, g(f_1 \dots f_N) + \alpha \lVert t_m - d(f_1 \dots f_N) \rVert^2 -
+  \frac{\beta}{N - 1} \sum_{i \neq m} v(Z_i) \sum_q Z_{i,q} \log c_q(f_i)$$
 
 the square per value and the last term the mean over places. Guesses cost $\ln P$ of $P$ orders, at most about 1 for a
 decoder that answers the band means, and about $\ln Q$ of $Q$ colours, more where rare ones count more.
