@@ -29,7 +29,7 @@ for (const map of document.querySelectorAll("svg.lineage")) {
   for (const type of ["mouseover", "mouseout", "focusin", "focusout"]) map.addEventListener(type, light);
 }
 
-// A table that is wider than its place is scrolled by keys, too: it takes the focus where nothing in it does.
-for (const box of document.querySelectorAll(".scroll")) {
+// A table or formula that is wider than its place is scrolled by keys, too: it takes the focus where nothing in it does.
+for (const box of document.querySelectorAll(".scroll, math[display=block]")) {
   if (box.scrollWidth > box.clientWidth && !box.querySelector("a, button")) box.tabIndex = 0;
 }

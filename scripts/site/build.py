@@ -79,7 +79,7 @@ def _hand_written(docs: Path, output: Output, catalog: Catalog) -> None:
     ]
 
     def present(line: str, page: Path) -> bool:
-        picture = re.match(r"!\[[^\]]*\]\(([^)\s]+)\)\s*$", line)
+        picture = re.match(r"!\[[^\]]*\]\(([^)\s]+)\)(\{[^}]*\})?\s*$", line)
         return picture is None or (page.parent / picture[1]).exists()
 
     def linked(link: re.Match) -> str:
