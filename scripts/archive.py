@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import logging
 import os
 import re
 import sys
@@ -22,6 +21,7 @@ from html.parser import HTMLParser
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
+from scripts.rendering import render
 from scripts.site.build import ROOT
 
 NAME = "ssl-for-earth"
@@ -49,13 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def build_site(target: Path) -> Path:
     """The real site, built into an empty folder."""
-    from mkdocs.commands.build import build
-    from mkdocs.config import load_config
-
-    logging.getLogger("mkdocs").setLevel(logging.ERROR)
-    settings = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(target), strict=True)
-    settings.plugins.on_startup(command="build", dirty=False)
-    build(settings)
+    render(ROOT / "mkdocs.yml", target, strict=True)
     return target
 
 

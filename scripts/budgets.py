@@ -11,11 +11,8 @@ machine, so only their growth is judged; weights are judged by the budgets below
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gzip
-import io
 import json
-import logging
 import re
 import shutil
 import sys
@@ -25,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from scripts.catalog import FOLDERS, load_catalog
+from scripts.rendering import render
 from scripts.site.build import ROOT, generate
 
 KB = 1024
@@ -93,16 +91,6 @@ def repository(folder: Path) -> Path:
     return folder
 
 
-def render(root: Path, target: Path) -> None:
-    """MkDocs, as for the real site but without the hook, which knows only the real repository."""
-    from mkdocs.commands.build import build
-    from mkdocs.config import load_config
-
-    logging.getLogger("mkdocs").setLevel(logging.ERROR)
-    with contextlib.redirect_stderr(io.StringIO()):  # Material's banner
-        build(load_config(str(root / "mkdocs.yml"), site_dir=str(target), hooks=[], watch=[]))
-
-
 def packed(*files: Path) -> float:
     return sum(len(gzip.compress(f.read_bytes())) for f in files) / KB
 
@@ -126,7 +114,7 @@ def measure(entries: int, folder: Path) -> Measured:
     start = time.process_time()
     generate(root)
     middle = time.process_time()
-    render(root, site)
+    render(root / "mkdocs.yml", site, hooks=[], watch=[])  # the hook knows only the real repository
     end = time.process_time()
     pages = [p for name in FOLDERS.values() for p in (site / name).glob("*/index.html")]
     plain = [p.stat().st_size / KB for p in pages]
