@@ -98,13 +98,13 @@ def learns(name: str, device: torch.device, seeds: tuple[int, ...] = SEEDS) -> d
     protocol = PROTOCOLS[entry.protocol]
     proof = dict(cls.proof)
     required, samples, size = proof.pop("margin"), proof.pop("samples"), proof.pop("size")
-    backbone = proof.pop("backbone", None)
+    backbone, bands = proof.pop("backbone", None), proof.pop("bands", None)
     hyper, changes = build.split_settings(cls, proof)
     recipe = cls.recipe.but(**changes)
     spec = next(n for n in known.matching(entry.needs) if n.startswith("synthetic"))
     outcome: dict[str, list[float]] = {}
     for seed in seeds:
-        data = known.open_data(spec, size=size, samples=samples, seed=seed, needs=entry.needs)
+        data = known.open_data(spec, size=size, samples=samples, seed=seed, needs=entry.needs, bands=bands)
 
         def make(seed: int, data=data):
             fitted = {**cls.settings_for(data), **hyper}
@@ -125,7 +125,7 @@ def learns(name: str, device: torch.device, seeds: tuple[int, ...] = SEEDS) -> d
         "passed": statistics.mean(gains) >= required and min(gains) > 0,
         "metric": headline.metric,
         "unit": headline.unit or "1",
-        "data": spec,
+        "data": f"{spec}, {bands} alone" if bands else spec,
         "trained": outcome.pop(TRAINED),
         "random": outcome.pop(RANDOM),
         "others": outcome,

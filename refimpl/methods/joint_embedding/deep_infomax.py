@@ -106,7 +106,8 @@ class DeepInfoMax(Method):
     }  # fmt: skip
     smoke = {"dim": 16, "units": 32}
     proof = {
-        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 30, "batch": 64, "lr": 4e-3, "margin": 2.0,
+        "samples": 2000, "size": 32, "bands": "B03", "backbone": "resnet10t", "epochs": 20, "batch": 64, "lr": 4e-3,
+        "margin": 2.0,
     }  # fmt: skip
 
     def __init__(

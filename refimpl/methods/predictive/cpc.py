@@ -82,8 +82,8 @@ class CPC(Method):
     }  # fmt: skip
     smoke = {"dim": 16, "hidden": 16, "depth": 1, "grid": 5, "steps": 3, "batch": 16}
     proof = {
-        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 20, "batch": 32, "lr": 8e-3, "grid": 5,
-        "steps": 4, "depth": 2, "hidden": 64, "margin": 2.0,
+        "samples": 2000, "size": 32, "bands": "B03", "backbone": "resnet10t", "epochs": 12, "batch": 32, "lr": 8e-3,
+        "grid": 5, "steps": 4, "depth": 2, "hidden": 64, "margin": 3.0,
     }  # fmt: skip
 
     def __init__(

@@ -96,7 +96,7 @@ class TimeContrastive(Method):
     }  # fmt: skip
     smoke = {"dim": 8, "frames": 4, "epochs": 1}
     proof = {
-        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 10, "batch": 32, "lr": 8e-3,
+        "samples": 2000, "size": 32, "bands": "B04", "backbone": "resnet10t", "epochs": 10, "batch": 32, "lr": 8e-3,
         "others": True, "margin": 2.0,
     }  # fmt: skip
 
