@@ -96,8 +96,8 @@ class ContextEncoder(Method):
     recipe = Recipe(epochs=50, batch=128, optimiser="adam", lr=4e-3, betas=(0.5, 0.999), weight_decay=0.0)
     smoke = {"decoder_width": 16}
     proof = {
-        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 40, "batch": 64, "decoder_width": 16,
-        "share": 0.5, "margin": 2.0,
+        "samples": 2000, "size": 32, "bands": "B03", "backbone": "resnet10t", "epochs": 40, "batch": 64,
+        "decoder_width": 16, "share": 0.5, "margin": 2.0,
     }  # fmt: skip
 
     def __init__(

@@ -60,7 +60,8 @@ class ArrowOfTime(Method):
     }  # fmt: skip
     smoke = {"hidden": 16, "frames": 4, "epochs": 1}
     proof = {
-        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 12, "batch": 32, "lr": 8e-3, "margin": 2.0,
+        "samples": 2000, "size": 32, "bands": "B04", "backbone": "resnet10t", "epochs": 12, "batch": 32, "lr": 8e-3,
+        "margin": 2.0,
     }  # fmt: skip
 
     def __init__(self, inputs, backbone=None, *, frames: int = 6, hidden: int = 256, crop: float = 0.5):
