@@ -75,8 +75,8 @@ class DeepCluster(Method):
     presets = {"paper": {"backbone": "vgg16_bn", "k": 10000, "epochs": 500}}  # section 4.1; without the Sobel filter
     smoke = {"k": 8, "pca": 16}
     proof = {
-        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 40, "batch": 64,
-        "optimiser": "adamw", "lr": 4e-3, "k": 20, "reassign": 5, "margin": 2.0,
+        "samples": 2000, "size": 32, "bands": "B03", "backbone": "resnet10t", "epochs": 40, "batch": 64,
+        "optimiser": "adamw", "lr": 4e-3, "k": 20, "reassign": 5, "margin": 3.0,
     }  # fmt: skip
 
     def __init__(self, inputs, backbone=None, *, k: int = 100, pca: int = 256, reassign: int = 1, crop: float = 0.2):
