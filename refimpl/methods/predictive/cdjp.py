@@ -79,7 +79,7 @@ class CDJP(Method):
     }
     smoke = {"orders": 8, "width": 16, "hidden": 32, "colours": 16}
     proof = {
-        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 20, "batch": 64, "lr": 4e-3, "grid": 2,
+        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 30, "batch": 64, "lr": 4e-3, "grid": 2,
         "orders": 24, "cell": 20, "margin": 2.0,
     }  # fmt: skip
 
