@@ -28,7 +28,7 @@ def site(tmp_path):
 def test_a_page_that_jumps_and_blocks_is_told_from_one_that_does_not(site, tmp_path, capsys):
     out = tmp_path / "vitals.json"
     command = ["--site", str(site), "--loads", "1", "--out", str(out), "--pages", ""]
-    assert vitals.main(command + ["slow/"]) == 1
+    assert vitals.main([*command, "slow/"]) == 1
     quick, slow = json.loads(out.read_text())
     assert quick["shift"] == 0 and 0 < quick["first_paint_ms"] <= quick["largest_paint_ms"] + 1
     assert slow["shift"] > vitals.GOOD["shift"] and slow["blocked_ms"] >= 300
