@@ -71,8 +71,8 @@ class Data2Vec(Method):
     }  # fmt: skip
     smoke = {"top": 1}
     proof = {
-        "samples": 2000, "size": 32, "backbone": "vit_micro", "epochs": 10, "batch": 64, "lr": 4e-3, "momentum": 0.98,
-        "top": 3, "margin": 3.0,
+        "samples": 2000, "size": 32, "backbone": "vit_micro", "epochs": 20, "batch": 32, "lr": 4e-3, "momentum": 0.98,
+        "top": 2, "crop": 0.3, "margin": 3.0,
     }  # fmt: skip
 
     def __init__(
