@@ -97,7 +97,7 @@ class ContextEncoder(Method):
     smoke = {"decoder_width": 16}
     proof = {
         "samples": 2000, "size": 32, "bands": "B03", "backbone": "resnet10t", "epochs": 40, "batch": 64,
-        "decoder_width": 16, "share": 0.5, "margin": 2.0,
+        "lr": 1e-2, "decoder_width": 16, "share": 0.3, "margin": 3.0,
     }  # fmt: skip
 
     def __init__(
