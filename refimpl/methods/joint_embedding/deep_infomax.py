@@ -26,7 +26,8 @@ With scores of 0 an estimator costs $2 \ln 2$ and $\ln((N - 1) M^2 + 1)$ for $N$
 
 **AMDIM** (`--preset amdim`) is the same with two random views: the global feature of one against the places of the
 other, in maps of several `stages`; and, with `across`, a random place of the finest map against all places of the
-other view's. Scores are held in $\pm$ `clip` by a tanh and have a `penalty` on their squares.
+other view's (in the authors' code of the coarser of its two maps). Scores are held in $\pm$ `clip` by a tanh and have a
+`penalty` on their squares.
 
 **Defaults.** DIM(L), the paper's for classification: $\alpha = 0$, $\beta = 1$, $\gamma = 0.1$ (DIM(G): 1, 0, 1), $y$
 of 64 numbers, scores as products of embedded features, negatives from all places of all other images (appendix A and

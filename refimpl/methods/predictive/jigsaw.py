@@ -21,11 +21,13 @@ zero mean and unit deviation by itself; and some images are grey.
 
 **Seen from above** a puzzle is harder than on the ground: there is no sky above and no floor below, and tiles of one
 field could change places unnoticed. What is left is what runs on across the gaps. Watch `solved`, the share of puzzles
-that are put right: while it stays at $1 / P$ nothing has been learned from them.
+that are put right: while it stays at $1 / P$ nothing has been learned from them, as in short runs on the synthetic
+Earth.
 
 **Defaults.** Cells of 75 and tiles of 64 pixels there, the same ratio of the image's own size here; 100 orders; 30 % of
 the images grey; 1024 features per tile and a hidden layer of 4096 in the authors' network, 128 and 512 here, as the
-encoder is a ResNet-18. The authors' code cuts cells of 85 pixels, so its gaps are wider.
+encoder is a ResNet-18. The authors' code cuts cells of 85 pixels, so its gaps are wider, and makes half of the images
+grey.
 
 **Left out, or different.** Colour channels that are shifted against each other (the remedy for the chromatic aberration
 of photographic lenses). Whole images are flipped and turned before they are cut: their tiles fit as before, but no tile

@@ -19,22 +19,24 @@ part in up to 16 pairs. A guess costs $\ln 8$.
 keep a gap of half their width, and each is moved by chance. A bright and a dark side do too: each patch is brought to
 zero mean and unit deviation. And a lens bends colours differently, green against magenta, the more the farther from
 its axis: a network found by that where in the photograph a patch was. So either all bands but one of a patch, by
-chance, become faint noise (`colour="drop"`; of a hundredth of the kept one's deviation, in the authors' code half a
-grey level), or what lies on the green-magenta axis is taken out (`"project"`, which the code has not; for red, green
+chance, become faint noise (`colour="drop"`; of a hundredth of the kept one's deviation, in the authors' code up to half
+a grey level), or what lies on the green-magenta axis is taken out (`"project"`, which the code has not; for red, green
 and blue in this or the reverse order).
 
 **Seen from above** colours tell no position: a tile is a small part of a wide swath, geometrically corrected, and its
 bands are shifted alike everywhere. Dropping bands would only keep the network from ever seeing a spectrum, so all are
 kept (`"keep"`). What the task itself loses is more: there is no upright, so a position can be told by what runs on
-across the gap and, if images are not turned, by shadows. Watch `placed`, the share of pairs that are named rightly.
+across the gap and, if images are not turned, by shadows. Watch `placed`, the share of pairs that are named rightly. On
+the synthetic Earth the loss falls (from 2.02, a guess in a grid of 2 x 2, to 1.35 in 50 epochs on one band), but the
+features tell land uses no better than an untrained network's.
 
 **Defaults.** Patches of 96 pixels, gaps of 48, moves of up to 7 pixels in the paper, the same ratios of the image's own
 size here; a normalisation of each patch's features by the batch, without scale and shift, without which all patches
 got the same features (section 3.2). Heads are 4096 wide there, 128 for each patch and 512 for the pair here. By band,
 as for jigsaw, patches are standardised; the authors' code does so over all bands at once.
 
-**Left out, or different.** A third of the patches loses resolution by chance in the paper. Images are flipped and
-turned before patches are cut. The grid is 3 x 3 (there as large as the image allows).
+**Left out, or different.** A third of the patches loses resolution by chance in the authors' code. Images are flipped
+and turned before patches are cut. The grid is 3 x 3 (there as large as the image allows).
 """
 
 from __future__ import annotations

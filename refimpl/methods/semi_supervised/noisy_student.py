@@ -21,7 +21,8 @@ several times.
 **Defaults.** Soft labels (`soft=False`: the teacher's class), confidence 0.3 (section 3.1), dropout of a half before
 the classifier, stochastic depth that rises to 0.2 in the last block. A new student begins every `generation` epochs
 with fresh weights; the teacher remains only as its labels, which is all that is needed of it. `labels` images of each
-class keep their label, chosen once by `choice`; `ratio` unlabelled images go with each (the paper: 14).
+class keep their label, chosen once by `choice`; `ratio` unlabelled images go with each (the paper: 14; the
+authors' scripts for B0 to B7: 1 or 3).
 
 **Left out, or different.** RandAugment is a chain of operations on RGB; its place is taken by the strong view that any
 number of bands allows. Students are as large as teachers. The rate falls along a half cosine in every generation (a
@@ -90,7 +91,7 @@ class NoisyStudent(Method):
     backbone = "resnet18"
     recipe = Recipe(epochs=60, batch=64, lr=4e-3, weight_decay=1e-4, warmup=0.0)
     presets = {
-        "paper": {  # section 3.1: 350 epochs for each model of up to EfficientNet-B4's size; a teacher, three students
+        "paper": {  # section 3.1: a teacher, three students, 350 epochs each; the authors' scripts: 700 for B0 to B4
             "backbone": "efficientnet_b4", "epochs": 1400, "generation": 350, "batch": 2048, "optimiser": "sgd",
             "lr": 0.016, "ratio": 14,
         },

@@ -54,7 +54,7 @@ class ArrowOfTime(Method):
     backbone = "resnet18"
     recipe = Recipe(epochs=20, batch=64, lr=1e-3, weight_decay=1e-4)
     presets = {
-        "paper": {  # the authors' code and its example; which rate it sets is not said
+        "paper": {  # the authors' code and its example; its rate, 1e-2 for one epoch and then 1e-3, is not set here
             "backbone": "vgg16_bn", "batch": 96, "optimiser": "sgd", "weight_decay": 5e-4, "hidden": 1024,
         },
     }  # fmt: skip
