@@ -24,8 +24,9 @@ what was found (the paper), which features that are the same everywhere satisfy 
 
 **What moves here.** Nothing: dates of a satellite series lie on one another, and a patch would be found without a look
 where it was. So each date is cut with a registration error of its own, up to `shift` of the side in either
-direction. Then a track stands for the ground and not for the pixel, and must see it through the seasons. On the synthetic Earth
-patches are soon found again, but features that find them tell land uses worse than an untrained network's.
+direction. Then a track stands for the ground and not for the pixel, and must see it through the seasons. On the
+synthetic Earth patches are soon found again, but features that find them tell land uses worse than an untrained
+network's.
 
 **Defaults.** $k = 2$ (4 in the paper), $\lambda = 0.1$, $\tau$ one over the root of the features' number; the patch is
 turned by up to 45 degrees, as in the paper, and has half the frame's side (a third there, of 30 x 30 cells). As in the
