@@ -93,8 +93,8 @@ class DPC(Method):
     }  # fmt: skip
     smoke = {"dim": 32, "memory": 32, "both_ways": True, "epochs": 1}
     proof = {
-        "samples": 2000, "size": 32, "bands": "B04", "backbone": "resnet10t", "epochs": 12, "batch": 32, "lr": 8e-3,
-        "crop": 0.3, "both_ways": True, "stage": -1, "margin": 2.0,
+        "samples": 2000, "size": 32, "bands": "B04", "backbone": "resnet10t", "epochs": 20, "batch": 32, "lr": 8e-3,
+        "crop": 0.3, "both_ways": True, "stage": -1, "margin": 3.0,
     }  # fmt: skip
 
     def __init__(
