@@ -217,12 +217,13 @@ def rung_hash(name: str, rung: str) -> str:
     """Code hash that a rung of the verification ladder ("runs", "matches", "learns", "measured") depends on."""
     entry = find(name)
     run = ("refimpl.engine.loop", f"refimpl.evaluation.{entry.protocol}")
+    shown = f"refimpl.data.{entry.proof.get('data', 'synthetic').replace('-', '.')}"  # synthetic-objects: its module
     return code_hash(
         entry.module,
         *{
             "runs": (*run, "refimpl.studies.run"),
             "matches": (f"refimpl.references.{name}",),
-            "learns": (*run, "refimpl.data.synthetic"),
+            "learns": (*run, "refimpl.data.synthetic", shown),
             "measured": run,
         }[rung],
     )

@@ -19,10 +19,13 @@ from refimpl.data.dataset import FIELDS, Data, DataError
 from refimpl.data.eurosat import open_eurosat
 from refimpl.data.shards import PREFIX, open_shards
 from refimpl.data.sources import check_wishes, open_path
+from refimpl.data.synthetic import objects
 from refimpl.data.words import did_you_mean, readable_bytes
 
 SIZE = 64  # pixels of a synthetic image unless --size says otherwise
 
+
+_NOTHING_TO_DOWNLOAD = "simulated when it is opened, nothing to download"
 
 # Simulated whenever the sensor can; all else only when it is needed.
 _USUAL = ("image", "location", "date", "label", "spectrum", "video", "depth")
@@ -46,6 +49,10 @@ def _synthetic(name: str, sensor: str, *, bands, size, seed, samples, needs) -> 
     return replace(with_bands(data, bands), name=name)
 
 
+def _objects(*, bands, size, seed, samples, needs) -> Data:
+    return with_bands(objects.make(samples, size or SIZE, seed), bands)
+
+
 def _eurosat(version: str, *, needs, **wishes) -> Data:
     return open_eurosat(version, **wishes)  # it gives all it has, whatever is needed
 
@@ -55,7 +62,7 @@ def _simulated(name: str, sensor: str) -> Known:
         name,
         synthetic.gives(sensor),
         f"synthetic Earth: {synthetic.sensors_available()[sensor]}",
-        "simulated when it is opened, nothing to download",
+        _NOTHING_TO_DOWNLOAD,
         partial(_synthetic, name, sensor),
     )
 
@@ -64,6 +71,7 @@ def _simulated(name: str, sensor: str) -> Known:
 _ENTRIES = (
     _simulated("synthetic", "rgb"),
     *(_simulated(f"synthetic-{sensor}", sensor) for sensor in synthetic.sensors_available() if sensor != "rgb"),
+    Known(objects.NAME, objects.FIELDS, f"synthetic Earth: {objects.ABOUT}", _NOTHING_TO_DOWNLOAD, _objects),
     Known(
         "eurosat",
         ("image", "label"),

@@ -103,7 +103,8 @@ class Method(nn.Module):
         smoke: settings that make a smoke run small (also "backbone").
         proof: how rung 4 of the ladder (learns) is climbed: samples, size, backbone and settings of the run on the
             synthetic Earth, and the `margin` by which the trained features must beat random initialisation. `bands`
-            ("B03") shows it some bands only: with one, colours cannot name the land use and structure has to.
+            ("B03") shows it some bands only: with one, colours cannot name the land use and structure has to. `data`
+            names another set ("synthetic-objects": things that have a front) for tasks that the land cannot teach.
         presets: named sets of settings ("backbone", hyper-parameters, recipe) for `--preset`; "paper" are its paper's.
         encoder: the trained network that is kept, exported and judged.
     """

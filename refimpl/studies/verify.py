@@ -98,10 +98,10 @@ def learns(name: str, device: torch.device, seeds: tuple[int, ...] = SEEDS) -> d
     protocol = PROTOCOLS[entry.protocol]
     proof = dict(cls.proof)
     required, samples, size = proof.pop("margin"), proof.pop("samples"), proof.pop("size")
-    backbone, bands = proof.pop("backbone", None), proof.pop("bands", None)
+    backbone, bands, spec = (proof.pop(wish, None) for wish in ("backbone", "bands", "data"))
     hyper, changes = build.split_settings(cls, proof)
     recipe = cls.recipe.but(**changes)
-    spec = next(n for n in known.matching(entry.needs) if n.startswith("synthetic"))
+    spec = spec or next(n for n in known.matching(entry.needs) if n.startswith("synthetic"))
     outcome: dict[str, list[float]] = {}
     for seed in seeds:
         data = known.open_data(spec, size=size, samples=samples, seed=seed, needs=entry.needs, bands=bands)

@@ -56,8 +56,8 @@ def test_the_margin_holds_for_the_mean_and_the_sign_for_every_seed(monkeypatch, 
 
 
 @functools.cache
-def _small(needs: tuple, size: int, bands: str | None):
-    spec = next(name for name in known.matching(needs) if name.startswith("synthetic"))
+def _small(needs: tuple, size: int, bands: str | None, spec: str | None):
+    spec = spec or next(name for name in known.matching(needs) if name.startswith("synthetic"))
     return known.open_data(spec, size=size, samples=60, needs=needs, bands=bands)
 
 
@@ -65,7 +65,8 @@ def test_the_settings_of_the_proof_exist_and_build(name):
     cls = build.method_class(name)
     proof = dict(cls.proof)
     assert proof.pop("margin") > 0 and proof.pop("samples") >= 1000
-    data = _small(tuple(registry.find(name).needs), proof.pop("size"), proof.pop("bands", None))
+    wishes = [proof.pop(wish, None) for wish in ("size", "bands", "data")]
+    data = _small(tuple(registry.find(name).needs), *wishes)
     backbone = proof.pop("backbone", None)
     hyper, changes = build.split_settings(cls, proof)
     method = build.build_method(name, data.inputs, backbone=backbone, seed=0, **{**cls.settings_for(data), **hyper})
