@@ -19,7 +19,10 @@ document.addEventListener("click", async (event) => {
 
 // The map of methods begins with the present, and the lines of the method that is pointed at stand out.
 for (const map of document.querySelectorAll("svg.lineage")) {
-  map.parentElement.scrollLeft = map.clientWidth;
+  new ResizeObserver(([{ contentRect }], once) => {
+    map.parentElement.scrollLeft = contentRect.width;
+    once.disconnect();
+  }).observe(map); // it tells the width when the page has been laid out; asking would have that done once more
   const light = (event) => {
     const number = event.type === "mouseout" || event.type === "focusout" ? null : event.target.closest("a")?.dataset.n;
     for (const edge of map.querySelectorAll(".edge")) {
@@ -29,7 +32,10 @@ for (const map of document.querySelectorAll("svg.lineage")) {
   for (const type of ["mouseover", "mouseout", "focusin", "focusout"]) map.addEventListener(type, light);
 }
 
-// A table or formula that is wider than its place is scrolled by keys, too: it takes the focus where nothing in it does.
-for (const box of document.querySelectorAll(".scroll, math[display=block]")) {
-  if (box.scrollWidth > box.clientWidth && !box.querySelector("a, button")) box.tabIndex = 0;
-}
+// A table, formula or code that is wider than its place is scrolled by keys, too: it takes the focus where nothing in it
+// does. To ask for its width is to have the page laid out, so this waits until that is done.
+addEventListener("load", () => setTimeout(() => {
+  for (const box of document.querySelectorAll(".scroll, math[display=block], .md-typeset pre > code, .md-typeset table:not([class])")) {
+    if (box.scrollWidth > box.clientWidth && !box.querySelector("a, button")) box.tabIndex = 0;
+  }
+}));

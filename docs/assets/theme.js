@@ -1,0 +1,52 @@
+// What this site uses of the theme's behaviour. The theme's own script does far more, for features that are off here,
+// and kept a slow phone from answering for a fifth of a second. Everything on the site works without this file.
+
+// Light or dark: `colours` stands in the page's head, where it runs before anything is painted.
+{
+  const form = document.querySelector("[data-md-component=palette]");
+  const bar = document.head.appendChild(Object.assign(document.createElement("meta"), { name: "theme-color" }));
+  const tint = () => (bar.content = getComputedStyle(document.querySelector(".md-header")).backgroundColor);
+  form.addEventListener("change", ({ target }) => {
+    colours(target);
+    tint();
+    try {
+      localStorage.setItem("catalog-colours", [...form].indexOf(target));
+    } catch {} // no storage: the choice lasts as long as the page
+  });
+  form.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    const other = [...form].find((one) => one.nextElementSibling.hidden);
+    other.click();
+    other.focus();
+  });
+  addEventListener("load", tint);
+}
+
+// Once the page's heading is out of sight, the header shows it in the place of the site's name.
+{
+  const heading = document.querySelector(".md-content h1"), title = document.querySelector(".md-header__title");
+  const turn = ([{ isIntersecting, boundingClientRect }]) =>
+    title.classList.toggle("md-header__title--active", !isIntersecting && boundingClientRect.top < innerHeight / 2);
+  if (heading) new IntersectionObserver(turn, { rootMargin: "-50px 0px 0px" }).observe(heading);
+}
+
+// Folded parts open for a link that leads into them, and for print.
+{
+  const unfold = () => {
+    const target = document.getElementById(location.hash.slice(1));
+    let opened = false;
+    for (let box = target?.closest("details"); box; box = box.parentElement.closest("details")) {
+      opened ||= !box.open;
+      box.open = true;
+    }
+    if (opened) target.scrollIntoView();
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = [...document.querySelectorAll(".md-content details:not([open])")];
+    for (const box of folded) box.open = true;
+  });
+  addEventListener("afterprint", () => folded.forEach((box) => (box.open = false)));
+}
