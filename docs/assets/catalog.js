@@ -41,10 +41,12 @@ window.Catalog = (() => {
     }));
     const ids = index.ids.split(",");
     const columns = facets.map((facet) => index.values[facet.code].split(","));
+    const cells = { "": [] }; // few are unlike: each is read once, and entries that say the same share it
+    const numbers = (cell) => (cells[cell] ||= cell.split(".").map((n) => parseInt(n, 36)));
     const entries = index.names.map((name, i) => {
       const has = {};
       facets.forEach((facet, f) => {
-        has[facet.code] = columns[f][i] ? columns[f][i].split(".").map((n) => parseInt(n, 36)) : [];
+        has[facet.code] = numbers(columns[f][i]);
       });
       const kind = kinds[facets[0].values[has.kind[0]].code];
       const full = index.full[i];

@@ -1,11 +1,13 @@
 // The explorer: turns the page's list of facets into filters over all entries. State lives in the address.
-(() => {
+//
+// It waits for a turn of its own: once the last script of a page has run, the page is laid out before anything else.
+setTimeout(() => {
   "use strict";
   const root = document.getElementById("explorer");
   const { make, address, data, load, words, search, selection } = window.Catalog;
   if (!root || !window.catalogIndex) return;
   const { entries, facets } = data();
-  const STEP = 60;
+  const STEP = 60, FIRST = 20; // rows that are added at once, and before the page can be used
 
   // ---- state and address -------------------------------------------------------------------------------------------
   const state = { q: "", sort: "", chosen: Object.fromEntries(facets.map((f) => [f.code, new Set()])) };
@@ -55,29 +57,32 @@
     return found;
   }
 
-  // One pass: an entry that no facet refuses is a result; one that a single facet refuses counts for that facet's values.
+  // An entry that no facet refuses is a result; one that a single facet refuses counts for that facet's values.
+  let results = [], refused = {};
   function filter() {
     const found = scores();
-    const counts = Object.fromEntries(facets.map((f) => [f.code, new Uint32Array(f.values.length)]));
     const active = facets.filter((f) => state.chosen[f.code].size);
-    const results = [];
+    results = [];
+    refused = Object.fromEntries(active.map((f) => [f.code, []]));
     for (const entry of entries) {
       if (found && !found.has(entry.number)) continue;
       const refusing = active.filter((f) => !entry.has[f.code].some((n) => state.chosen[f.code].has(n)));
-      if (refusing.length > 1) continue;
       if (!refusing.length) results.push(entry);
-      for (const facet of refusing.length ? refusing : facets) for (const n of entry.has[facet.code]) counts[facet.code][n]++;
+      else if (refusing.length === 1) refused[refusing[0].code].push(entry);
     }
-    return { results: ordered(results, found), counts };
+    ordered(results, found);
+  }
+  function counted({ code, values }) {
+    const counts = new Uint32Array(values.length);
+    for (const list of [results, refused[code] || []]) for (const entry of list) for (const n of entry.has[code]) counts[n]++;
+    return counts;
   }
 
-  const alphabet = new Intl.Collator("en", { sensitivity: "base" });
-  const place = []; // of an entry in the order of names, so that sorting compares numbers
-  [...entries].sort((a, b) => alphabet.compare(a.name, b.name)).forEach((entry, i) => (place[entry.number] = i));
+  const letters = entries.map((entry) => entry.name.normalize("NFKD").toLowerCase());
   const yearOf = (entry) => Number(window.Catalog.labels(entry, "year")[0] || 0);
   const rungs = (entry) => (entry.has.rung || []).length;
   function ordered(list, found) {
-    const byName = (a, b) => place[a.number] - place[b.number];
+    const byName = ({ number: a }, { number: b }) => (letters[a] < letters[b] ? -1 : Number(letters[a] > letters[b]));
     const orders = {
       "": (a, b) => (found ? found.get(b.number) - found.get(a.number) : b.weight - a.weight),
       name: byName,
@@ -106,7 +111,7 @@
   );
 
   const boxes = {};
-  for (const facet of facets) {
+  function build(facet) {
     const block = root.querySelector(`details[data-facet="${facet.code}"]`);
     boxes[facet.code] = [...block.querySelectorAll("li")].map((item, n) => {
       const box = make("input", { type: "checkbox" });
@@ -129,7 +134,7 @@
   fold.addEventListener("click", () => fold.setAttribute("aria-expanded", String(root.classList.toggle("unfolded"))));
   label.after(fold);
 
-  let results = [], shown = 0;
+  let shown = 0;
 
   const RUNGS = ["Sourced", "Runs", "Matches", "Learns", "Measured"];
 
@@ -149,9 +154,9 @@
       make("span", { class: "about" }, about), pips);
   }
 
-  function extend() {
-    rows.append(...results.slice(shown, shown + STEP).map(row));
-    shown = Math.min(results.length, shown + STEP);
+  function extend(count = STEP) {
+    rows.append(...results.slice(shown, shown + count).map(row));
+    shown = Math.min(results.length, shown + count);
     more.hidden = shown >= results.length;
     more.textContent = `Show ${Math.min(STEP, results.length - shown)} more of ${results.length}`;
   }
@@ -167,31 +172,34 @@
     return make("li", {}, button);
   }
 
-  function update() {
+  function update(count = STEP) {
     writeAddress();
-    const { results: list, counts } = filter();
-    results = list;
+    filter();
     shown = 0;
     rows.replaceChildren();
-    extend();
+    extend(count);
     status.textContent = `${results.length} ${results.length === 1 ? "entry" : "entries"}`;
     const marks = [];
     if (state.q.trim()) marks.push(chip(`“${state.q.trim()}”`, () => { state.q = query.value = ""; update(); query.focus(); }));
     for (const facet of facets) {
       const chosen = state.chosen[facet.code];
-      boxes[facet.code].forEach(({ box, count, item }, n) => {
-        box.checked = chosen.has(n);
-        count.textContent = counts[facet.code][n];
-        item.classList.toggle("none", !counts[facet.code][n] && !box.checked);
-      });
-      const on = root.querySelector(`details[data-facet="${facet.code}"] .on`);
-      on.textContent = chosen.size || "";
+      if (boxes[facet.code]) mark(facet);
       for (const n of chosen) marks.push(chip(`${facet.title}: ${facet.values[n].label}`, () => { chosen.delete(n); update(); }));
     }
     if (marks.length > 1) marks.push(chip("all filters", () => { clear(); update(); }));
     chips.replaceChildren(...marks);
     fold.textContent = marks.length ? `Filters (${Math.max(1, marks.length - (marks.length > 1))})` : "Filters";
     sort.value = state.sort;
+  }
+  // How the boxes of a facet stand, and what each would find.
+  function mark(facet) {
+    const chosen = state.chosen[facet.code], counts = counted(facet);
+    boxes[facet.code].forEach(({ box, count, item }, n) => {
+      box.checked = chosen.has(n);
+      count.textContent = counts[n];
+      item.classList.toggle("none", !counts[n] && !box.checked);
+    });
+    root.querySelector(`details[data-facet="${facet.code}"] .on`).textContent = chosen.size || "";
   }
   function clear() {
     state.q = query.value = "";
@@ -266,7 +274,17 @@
   query.value = state.q;
   for (const facet of facets) if (state.chosen[facet.code].size) root.querySelector(`details[data-facet="${facet.code}"]`).open = true;
   root.classList.add("live");
-  update();
+  update(FIRST);
   showSelection();
   words().then(() => state.q && update(), () => {});
-})();
+
+  // The rest in many small turns, so that a tap never waits for all of it: more rows, then boxes in the place of links.
+  const turns = [
+    () => shown === FIRST && extend(STEP - FIRST),
+    ...facets.map((facet) => () => { build(facet); mark(facet); }),
+  ];
+  setTimeout(function next() {
+    turns.shift()();
+    if (turns.length) setTimeout(next);
+  });
+});
