@@ -1,25 +1,22 @@
 // What this site uses of the theme's behaviour. The theme's own script does far more, for features that are off here,
 // and kept a slow phone from answering for a fifth of a second. Everything on the site works without this file.
 
-// Light or dark: `colours` stands in the page's head, where it runs before anything is painted.
+// Light or dark. What holds at first is decided in the page's header, before anything is painted.
 {
-  const form = document.querySelector("[data-md-component=palette]");
+  const button = document.querySelector("button.colours"), { dataset } = document.body;
   const bar = document.head.appendChild(Object.assign(document.createElement("meta"), { name: "theme-color" }));
-  const tint = () => (bar.content = getComputedStyle(document.querySelector(".md-header")).backgroundColor);
-  form.addEventListener("change", ({ target }) => {
-    colours(target);
-    tint();
+  const show = () => {
+    button.setAttribute("aria-pressed", String(dataset.mdColorScheme === "slate"));
+    bar.content = getComputedStyle(document.querySelector(".md-header")).backgroundColor;
+  };
+  button.addEventListener("click", () => {
+    dataset.mdColorScheme = dataset.mdColorScheme === "slate" ? "default" : "slate";
     try {
-      localStorage.setItem("catalog-colours", [...form].indexOf(target));
+      localStorage.setItem("catalog-colours", dataset.mdColorScheme);
     } catch {} // no storage: the choice lasts as long as the page
+    show();
   });
-  form.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter") return;
-    const other = [...form].find((one) => one.nextElementSibling.hidden);
-    other.click();
-    other.focus();
-  });
-  addEventListener("load", tint);
+  addEventListener("load", show);
 }
 
 // Once the page's heading is out of sight, the header shows it in the place of the site's name.

@@ -43,7 +43,7 @@ def ladder_pips(rungs: list[Rung]) -> str:
     reached = [r.name for r in rungs if r.state == "reached"]
     words = f"{len(reached)} of {len(rungs)} rungs" + (f": {', '.join(reached)}" if reached else "")
     pips = "".join(f'<i class="{r.state}"></i>' for r in rungs)
-    return f'<span class="pips" role="img" aria-label="{html(words)}" title="{html(words)}">{pips}</span>'
+    return f'<span class="pips" role="img" title="{html(words)}">{pips}</span>'
 
 
 def command_box(command: str) -> str:
