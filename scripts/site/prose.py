@@ -28,7 +28,8 @@ _SECTION = re.compile(
     r"^(Args|Arguments|Attributes|Class attributes|Returns?|Yields?|Raises|Example|Examples|Note)\b.*:$"
 )
 _ITEM = re.compile(r"^([*\w., ()\[\]|]+?):\s+(.*)$", re.DOTALL)
-_BULLET = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
+_BULLET = re.compile(r"^(?:[-*•]|\d{1,2}[.)])\s+")  # a year that begins a line is none
+_CLOSING = re.compile(r"[).,;:!?]*(?:-\w+)?")
 
 
 def inline(text: str) -> str:
@@ -42,7 +43,13 @@ def inline(text: str) -> str:
         elif match["display"]:
             parts.append(mathml(match["display"], display=True))
         elif match["maths"]:
-            parts.append(mathml(match["maths"]))
+            formula, closing = mathml(match["maths"]), _CLOSING.match(text, end)[0]
+            opening = "(" if parts[-1].endswith("(") else ""
+            if opening or closing:  # browsers would break the line between them and the formula
+                parts[-1] = parts[-1].removesuffix("(")
+                formula = f'<span class="whole">{opening}{formula}{closing}</span>'
+                end += len(closing)
+            parts.append(formula)
         elif match["url"]:
             parts.append(link(match["url"]))
         elif match["strong"]:

@@ -25,6 +25,29 @@ def test_display_maths_is_a_block():
     assert 'display="block"' in shown and "<mfrac>" in shown
 
 
+def test_statements_of_a_formula_can_stand_below_each_other():
+    shown = prose(r"$$a = \left(b, \qquad c\right), \qquad d = \text{e \qquad f}$$")
+    assert shown.count("<math") == 2 and '<span class="formulas">' in shown
+
+
+def test_maths_is_spaced_as_tex_does():
+    shown = prose(r"$$x = -\log p, (a) - \log_2 b - \exp(c)$$")
+    assert '<mo form="prefix">−</mo><mi>log</mi><mspace width="0.167em" /><mi>p</mi>' in shown
+    assert "</mo><mo>−</mo><msub><mi>log</mi><mn>2</mn></msub>" in shown
+    assert '<mi>exp</mi><mo stretchy="false">(' in shown
+
+
+def test_brackets_and_stops_stay_with_their_formula():
+    shown = inline("costs ($x$): by $k$-means, $y$ or $z$.")
+    assert [part.partition("<math")[0] for part in shown.split('<span class="whole">')[1:]] == ["(", "", ""]
+    assert "</math>):</span>" in shown and "</math>-means</span>," in shown and "</math>.</span>" in shown
+
+
+def test_a_year_that_begins_a_line_is_no_item_of_a_list():
+    assert prose("A. Author. ICCV\n2015. Idea.") == "<p>A. Author. ICCV 2015. Idea.</p>"
+    assert prose("1. one\n2. two") == "<ul><li>one</li><li>two</li></ul>"
+
+
 def test_arguments_become_a_list():
     shown = prose("Loss.\n\nArgs:\n    z: (B, D)\n        features.\n    t: temperature.\nReturns:\n    scalar.")
     assert "<dt><code>z</code></dt><dd>(B, D) features.</dd>" in shown
