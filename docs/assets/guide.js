@@ -49,7 +49,8 @@
       about.append("What runs here comes closest: ", make("a", { href: address(`implementations/${method.closest}/`) }, method.closest), ".");
     }
     if (method.learned) about.append(make("br"), make("small", {}, `Learned here: ${method.learned}.`));
-    const command = method.run && make("div", { class: "cmd" }, make("code", {}, method.run), " ", make("button", { type: "button", class: "copy" }, "Copy"));
+    const words = (method.run || "").split(/(--[\w-]+)/).map((word, n) => (n % 2 ? make("i", {}, word) : word));
+    const command = method.run && make("div", { class: "cmd" }, make("code", {}, ...words), " ", make("button", { type: "button", class: "copy" }, "Copy"));
     return make("li", {}, head, about, command);
   }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from scripts.catalog import Entry
@@ -48,7 +49,8 @@ def ladder_pips(rungs: list[Rung]) -> str:
 
 def command_box(command: str) -> str:
     """A command with its copy button (which the page's script shows; without it the text can be selected)."""
-    return f'<div class="cmd"><code>{html(command)}</code> <button type="button" class="copy">Copy</button></div>'
+    words = re.sub(r"--[\w-]+", r"<i>\g<0></i>", html(command))  # a line does not end within an option
+    return f'<div class="cmd"><code>{words}</code> <button type="button" class="copy">Copy</button></div>'
 
 
 def copy_block(text: str) -> str:

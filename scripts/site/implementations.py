@@ -41,13 +41,14 @@ def page(site: Site, implementation: registry.Entry) -> str:
     name, subtitle = title(implementation)
     source = implementation.path.read_text(encoding="utf-8")
     about, rows = annotated(source)
+    breakable = html(_path(implementation)).replace("/", "/<wbr>").replace("_", "_<wbr>")
     facts = [
         ("family", html(label(implementation.family))),
         ("needs of a batch", ", ".join(html(label(n)) for n in implementation.needs)),
         ("default backbone", f"<code>{html(implementation.backbone)}</code>"),
         ("judged by", html(label(implementation.protocol))),
         ("optimiser turns", ", ".join(html(t) for t in implementation.turns) if len(implementation.turns) > 1 else ""),
-        ("source", f"<code>{html(_path(implementation))}</code>, {implementation.lines} lines"),
+        ("source", f"<code>{breakable}</code>, {implementation.lines} lines"),
         *_served(site, implementation.name, here),
     ]
     edit = site.edit_link(_path(implementation))

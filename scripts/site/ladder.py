@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from refimpl import registry
+from scripts.site.text import made_on
 
 RUNGS = {
     "sourced": "every number and identifier names where it was read",
@@ -92,9 +93,7 @@ def verified(method: str, records: Iterable[Mapping]) -> list[Rung]:
         tried = [r for r in mine if name in (r.get("rungs") or {})]
         if proved := proof(method, name, mine):
             record, rung, current = proved
-            detail = describe(name, rung, record.get("device", "")) + (
-                "" if current else "; the code has changed since"
-            )
+            detail = describe(name, rung, made_on(record)) + ("" if current else "; the code has changed since")
             state = "reached" if current else "expired"
             found.append(Rung(name, state, detail, day(record.get("made")), record.get("file", "")))
         elif tried:

@@ -18,7 +18,7 @@ from scripts.site.reported import page as reported_page
 from scripts.site.results import value
 from scripts.site.scores import Score, less_is_better
 from scripts.site.tables import Cell, script, sortable, style
-from scripts.site.text import front_matter, html, label, markdown, plain
+from scripts.site.text import front_matter, html, label, made_on, markdown, plain
 
 PAGE = "leaderboards/"
 TITLE = "Leaderboards"
@@ -87,8 +87,8 @@ def _records(site: Site, line: Line, here: str) -> str:
         if len(line.runs) > 1:
             words = f"seed {run.get('seed')}" if line.method else f"with {name_of(site, run.get('method'))}"
         links.append(f'<a href="{html(relative(here, run_page(run["file"])))}">{html(words)}</a>')
-    device = plain(line.runs[0].get("device") or "") if line.method else ""
-    return "<br>".join(links) + (f"<br><small>{html(device)}</small>" if device else "")
+    machine = made_on(line.runs[0]) if line.method else ""
+    return "<br>".join(links) + (f"<br><small>{html(machine)}</small>" if machine else "")
 
 
 def _drawn(board: Board, n: int, low: float, high: float) -> str:

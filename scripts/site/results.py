@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from scripts.site.blocks import columns
 from scripts.site.ladder import day
 from scripts.site.links import relative, run_page
-from scripts.site.text import html, label
+from scripts.site.text import html, label, made_on
 
 # Which features a score belongs to, in the order of the columns; other names follow as they come.
 FEATURES = ("trained", "random", "statistics")
@@ -88,7 +88,7 @@ def run_block(run: Mapping, record_link: str = "", brief: bool = False) -> str:
         f"{data['samples']:,} samples".replace(",", "\u202f") if isinstance(data.get("samples"), int) else "",
         f"protocol {label(run['protocol'])}" if run.get("protocol") else "",
         f"seed {run['seed']}" if run.get("seed") is not None else "",
-        str(run.get("device") or ""),
+        made_on(run),
         f"{run['seconds']:.0f} s" if isinstance(run.get("seconds"), (int, float)) else "",
         f"{run['images_per_second']:.0f} images/s" if isinstance(run.get("images_per_second"), (int, float)) else "",
         f"{run['peak_memory_mb']:.0f} MB" if isinstance(run.get("peak_memory_mb"), (int, float)) else "",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html as _html
 import json
 import re
+from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
 # Characters with a meaning to HTML, Markdown or one of its extensions.
@@ -21,6 +22,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 def plain(value: object) -> str:
     """One line of text: control characters dropped, white space collapsed."""
     return " ".join(_CONTROL.sub("", str(value)).split())
+
+
+def made_on(record: Mapping) -> str:
+    """What a record was made on, in words; a record counts one thread in the plural."""
+    return plain(record.get("device") or "").replace(", 1 threads", ", 1 thread")
 
 
 def html(value: object) -> str:

@@ -40,7 +40,7 @@ def test_an_entry_page_has_all_its_parts(filled):
     page = (filled.generate() / "frameworks" / "first.md").read_text()
     for part in (
         "# First-Method", "Also written: FirstMethod, first method", "A summary that is long enough",
-        f"<code>python -m refimpl run {NAME} --smoke</code>", "## Verification", "<b>measured</b>", "A Paper",
+        f"<code>python -m refimpl run {NAME} <i>--smoke</i></code>", "## Verification", "<b>measured</b>", "A Paper",
         '<a href="#s1">1</a>', "Looked for and not found: code", "<del>2021</del>", "<ins>2020</ins>",
         '<a href="../../backbones/net/">Net</a>', "@inproceedings{bee2020first,", 'id="s1"', "rows F01",
     ):  # fmt: skip
