@@ -273,7 +273,6 @@ setTimeout(() => {
   readAddress();
   query.value = state.q;
   for (const facet of facets) if (state.chosen[facet.code].size) root.querySelector(`details[data-facet="${facet.code}"]`).open = true;
-  root.classList.add("live");
   update(FIRST);
   showSelection();
   words().then(() => state.q && update(), () => {});

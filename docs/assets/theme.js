@@ -22,8 +22,10 @@
 // Once the page's heading is out of sight, the header shows it in the place of the site's name.
 {
   const heading = document.querySelector(".md-content h1"), title = document.querySelector(".md-header__title");
-  const turn = ([{ isIntersecting, boundingClientRect }]) =>
+  const turn = (seen) => {
+    const { isIntersecting, boundingClientRect } = seen.at(-1); // the newest, where several came at once
     title.classList.toggle("md-header__title--active", !isIntersecting && boundingClientRect.top < innerHeight / 2);
+  };
   if (heading) new IntersectionObserver(turn, { rootMargin: "-50px 0px 0px" }).observe(heading);
 }
 
