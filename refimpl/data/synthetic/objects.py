@@ -2,7 +2,7 @@
 
 What lies on the land is told by colour and texture, which an untrained network sees well, and has no upright. Here it
 is the other way round: thing and ground have any colour, so that only shape tells one class from another, and every
-thing has a front and parts in their places. Tasks that ask for an orientation or for an order of parts are proved on it.
+thing has a front and parts in their places. Tasks that ask for an orientation or an order of parts are proved on it.
 
 Lengths are in halves of the image's side, in the thing's own axes: u to its right, v ahead.
 """

@@ -1,4 +1,4 @@
-"""Contact sheet of the synthetic Earth for the site: `python -m refimpl.data.synthetic.picture --out FILE.png`."""
+"""Contact sheets for the site: `python -m refimpl.data.synthetic.picture` draws land and things into docs/assets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from refimpl.data import synthetic
+from refimpl.data.synthetic import objects
 
 # Map colours of the materials, in their order.
 _COLOURS = np.array(
@@ -102,20 +103,35 @@ def draw(seed: int = 0):
     return figure
 
 
+def draw_things(seed: int = 0, size: int = 48, each: int = 14) -> Image.Image:
+    """A row of examples of each class of `objects`, twice their size."""
+    data = objects.make(40 * len(objects.CLASSES), size, seed)
+    image, label = np.asarray(data.fields["image"]), np.asarray(data.fields["label"])
+    framed = np.pad(image, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=255)
+    rows = [np.concatenate(framed[label == c][:each], axis=2) for c in range(len(objects.CLASSES))]
+    sheet = Image.fromarray(np.concatenate(rows, axis=1).transpose(1, 2, 0))
+    return sheet.resize((sheet.width * 2, sheet.height * 2), Image.Resampling.NEAREST)
+
+
+def _save(drawn: Image.Image, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_suffix(".part.png")
+    # A palette keeps the file at a third of its size.
+    drawn.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(part, optimize=True)
+    os.replace(part, out)
+    print(f"{out}: {drawn.width} x {drawn.height}, {out.stat().st_size / 1000:.0f} kB")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Draw the contact sheet of the synthetic Earth.")
-    parser.add_argument("--out", type=Path, default=Path("docs/assets/synthetic-earth.png"))
+    parser = argparse.ArgumentParser(description="Draw the contact sheets of the synthetic Earth.")
+    parser.add_argument("--folder", type=Path, default=Path("docs/assets"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     figure = draw(options.seed)
     figure.canvas.draw()
-    drawn = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    part = options.out.with_suffix(".part.png")
-    # A palette keeps the file at a third of its size.
-    drawn.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(part, optimize=True)
-    os.replace(part, options.out)
-    print(f"{options.out}: {options.out.stat().st_size / 1000:.0f} kB")
+    land = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
+    _save(land, options.folder / "synthetic-earth.png")
+    _save(draw_things(options.seed), options.folder / "synthetic-objects.png")
 
 
 if __name__ == "__main__":
