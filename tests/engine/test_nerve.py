@@ -114,8 +114,13 @@ def test_a_second_signal_is_not_caught(data, tmp_path):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        train(at_call(line(data), 3, twice), data, folder=tmp_path)
+    # A shell starts what runs in the background with this signal ignored, and the tests may be run there.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(at_call(line(data), 3, twice), data, folder=tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
