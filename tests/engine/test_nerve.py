@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -65,6 +66,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 # -- signals -----------------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def heard_by(handler, number: int):
+    """Within it `handler` gets the signal, whoever got it before."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 @pytest.mark.parametrize("number", nerve.SIGNALS)
 def test_a_signal_lets_a_step_end_and_the_run_resumes_to_the_same_weights(data, tmp_path, number):
     whole = line(data, noise=0.5)
@@ -84,11 +95,8 @@ def test_a_signal_lets_a_step_end_and_the_run_resumes_to_the_same_weights(data, 
 @pytest.mark.parametrize("number", nerve.SIGNALS)
 def test_a_signal_during_the_last_step_is_handed_on(data, tmp_path, monkeypatch, number):
     got = []
-    before = signal.signal(number, lambda *_: got.append(number))
-    try:
+    with heard_by(lambda *_: got.append(number), number):
         train(at_call(line(data), STEPS - 1, lambda: os.kill(os.getpid(), number)), data, folder=tmp_path)
-    finally:
-        signal.signal(number, before)
     assert got == [number] and (tmp_path / "checkpoints" / f"{STEPS:08d}.json").exists()
 
 
@@ -115,12 +123,8 @@ def test_a_second_signal_is_not_caught(data, tmp_path):
         signal.raise_signal(signal.SIGINT)
 
     # A shell starts what runs in the background with this signal ignored, and the tests may be run there.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train(at_call(line(data), 3, twice), data, folder=tmp_path)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with heard_by(signal.default_int_handler, signal.SIGINT), pytest.raises(KeyboardInterrupt):
+        train(at_call(line(data), 3, twice), data, folder=tmp_path)
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
