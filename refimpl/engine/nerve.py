@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -153,19 +156,30 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
 
 
+def _give_back(device: torch.device) -> None:
+    """Returns what is held but not used, so that others than this device's allocator can have it, too."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    else:
+        with contextlib.suppress(OSError, AttributeError):  # glibc's own; elsewhere there is nothing to do
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def memory_error(
     step: int, micro: MicroBatch, device: torch.device, batch: int, couples: bool, try_out: Callable[[MicroBatch], None]
 ) -> TrainingError:
     """The error for a batch that does not fit; it names the largest half, quarter ... that does, having tried it.
 
+    To be called while the error that said so is handled.
     batch: samples of all processes together. couples: whether small batches may not be accumulated instead.
     """
+    # The functions that failed still hold what they had computed.
+    traceback.clear_frames(sys.exc_info()[2])
     local = len(micro.samples)
     fits = local // 2
     # With several processes a trial would wait for the others, which do not know of it.
     while fits and distributed.world_size() == 1:
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        _give_back(device)
         try:
             try_out(micro.first(fits))
             break

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import weakref
 
 import numpy as np
 import pytest
@@ -145,6 +146,23 @@ def test_a_batch_that_does_not_fit_names_one_that_does(data):
         train(method, data, RECIPE.but(batch=16))
     assert all(p.grad is None for p in method.parameters())
     train(Large(data.inputs), data, RECIPE.but(batch=2), max_steps=2)
+
+
+def test_what_a_failed_step_had_computed_is_gone_before_smaller_batches_are_tried(data):
+    """An error holds the functions that it came through, and they what they had computed: most of the memory."""
+    held: list[weakref.ref] = []
+
+    class Forgetful(Large):
+        def forward(self, batch, turn="all"):
+            if len(batch["x"]) <= 3:
+                assert not any(activations() is not None for activations in held)
+            activations = torch.ones(10)
+            held.append(weakref.ref(activations))
+            return super().forward(batch, turn)
+
+    with pytest.raises(TrainingError, match="2 fits"):
+        train(Forgetful(data.inputs), data, RECIPE.but(batch=16))
+    assert len(held) == 4  # 16, 8, 4 and 2
 
 
 def test_a_method_that_compares_samples_is_not_told_to_accumulate(data):
