@@ -8,7 +8,7 @@ from scripts.comparisons import Bar, Comparison, Fact, Result, bars_of, closest,
 from scripts.site.blocks import columns, copy_block, raw
 from scripts.site.ladder import day
 from scripts.site.links import relative
-from scripts.site.text import front_matter, html, markdown
+from scripts.site.text import front_matter, html, made_on, markdown
 
 PAGE = "benchmark/"
 TITLE = "Benchmark"
@@ -65,7 +65,7 @@ def _section(file: str, result: Result) -> list[str]:
     settings = ", ".join(f"{name} {_words(value)}" for name, value in result.settings.items() if name != "quick")
     quick = " A quick look, too short to judge by." if result.settings.get("quick") else ""
     parts = [
-        f"## {markdown(result.device)}, {markdown(day(result.made))}\n",
+        f"## {markdown(_heading(result))}\n",
         raw(
             f'<p class="quiet">commit {html(result.commit)} · {html(settings)} · {html(versions)} · '
             f'<a href="{record}">record</a>{quick}</p>'
@@ -86,6 +86,12 @@ def _section(file: str, result: Result) -> list[str]:
         left = "; ".join(f"{name}: {why}" for name, why in result.absent.items())
         parts.append(raw(f'<p class="quiet">Left out: {html(left)}</p>'))
     return parts
+
+
+def _heading(result: Result) -> str:
+    """What was trained, where and when: two results of one machine and day are told apart by their networks."""
+    networks = " and ".join(result.settings.get("backbones", []))
+    return ", ".join(part for part in (networks, made_on({"device": result.device}), day(result.made)) if part)
 
 
 def _words(value: object) -> str:

@@ -83,6 +83,13 @@ def test_the_newest_comes_first(tmp_path):
     assert [name for name, _ in benchmarks.read_all(tmp_path)] == ["b.json", "a.json"]
 
 
+def test_results_of_one_machine_and_day_are_told_apart():
+    one, other = (made(comparison(), settings={"backbones": [name]}) for name in ("resnet18", "vit_tiny"))
+    page = benchmarks.page([("a.json", one), ("b.json", other)])
+    headings = [line for line in page.splitlines() if line.startswith("## ") and "CPU X" in line]
+    assert len(headings) == len(set(headings)) == 2
+
+
 def test_a_bar_ends_where_its_ratio_is():
     drawn = benchmarks.drawn(comparison(), longest=4.0, width=100)
     assert 'width="50.0"' in drawn  # ratio 2 of 4
