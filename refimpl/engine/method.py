@@ -100,7 +100,7 @@ class Method(nn.Module):
         couples_samples: the loss of a sample depends on which others share its batch, so gradient accumulation
             would train another loss and is refused. (Batch normalisation couples samples too, in every network that
             has it; its statistics are then those of the small batches.)
-        smoke: settings that make a smoke run small (also "backbone").
+        smoke: settings that make a smoke run small (also "backbone"; "size", the side of its images, is 32 otherwise).
         proof: how rung 4 of the ladder (learns) is climbed: samples, size, backbone and settings of the run on the
             synthetic Earth, and the `margin` by which the trained features must beat random initialisation. `bands`
             ("B03") shows it some bands only: with one, colours cannot name the land use and structure has to. `data`

@@ -10,9 +10,9 @@ Each protocol is a module with
 A method names its protocol in `Method.protocol`.
 """
 
-from refimpl.evaluation import scene, unmixing
+from refimpl.evaluation import correspondence, scene, unmixing
 from refimpl.evaluation.scores import EvaluationError, Score
 
-PROTOCOLS = {"scene": scene, "unmixing": unmixing}
+PROTOCOLS = {"correspondence": correspondence, "scene": scene, "unmixing": unmixing}
 
 __all__ = ["PROTOCOLS", "EvaluationError", "Score"]

@@ -198,6 +198,14 @@ def no_look_at_position() -> Check:
     return Check("a patch finds its own cells, and there they count as inliers", wrong + abs(share - 1), 1e-9)
 
 
+def no_place_in_the_map() -> Check:
+    """Ground that is the same everywhere gives the same cell everywhere, at the border too."""
+    with torch.no_grad():
+        cells = _method().cells(torch.full((1, 1, 32, 32), 0.7).double())[0].flatten(1)
+    apart = (cells - cells[:, :1]).abs().max() / cells.abs().max()
+    return Check("a cell does not tell where in the map it is", float(apart), 1e-9)
+
+
 def series_feature() -> Check:
     method = _method()
     stored = torch.randn(2, 5, 1, 32, 32)
@@ -208,11 +216,20 @@ def series_feature() -> Check:
 
 
 CASES = [
-    windows, distances, affinities, inliers, objective, patch_lies_there, no_look_at_position, series_feature,
+    windows, distances, affinities, inliers, objective, patch_lies_there, no_look_at_position, no_place_in_the_map,
+    series_feature,
 ]  # fmt: skip
 
 _affinity, _distance, _sample = timecycle.affinity, timecycle.distance, timecycle.sample
-_track, _view = timecycle.TimeCycle.track, timecycle.one_view_of_all
+_track, _view, _cut = timecycle.TimeCycle.track, timecycle.one_view_of_all, timecycle.without_last_stage
+
+
+def _with_zeros(encoder):
+    cut = _cut(encoder)
+    for layer in cut.net.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.padding_mode = "zeros"
+    return cut
 
 
 def _not_followed(self, frame, patch):
@@ -239,5 +256,6 @@ KNOCKOUTS = {
     "registration errors": lambda patch: patch(
         timecycle, "one_view_of_all", lambda *arguments, apart: _view(*arguments, apart=())
     ),
+    "a border that tells no place": lambda patch: patch(timecycle, "without_last_stage", _with_zeros),
     "the order of time": lambda patch: patch(timecycle, "in_time", lambda series, dates: series),
 }  # fmt: skip

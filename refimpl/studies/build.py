@@ -122,7 +122,7 @@ def load(
 def smoke_recipe(name: str) -> tuple[str | None, dict, Recipe]:
     """(backbone, hyper-parameters, recipe) of a smoke run: the real code, a few steps, in about a second."""
     cls = method_class(name)
-    smoke = dict(cls.smoke)
+    smoke = {key: value for key, value in cls.smoke.items() if key != "size"}  # which is the data's
     backbone = smoke.pop("backbone", SMOKE_BACKBONES.get(cls.backbone))
     hyper, changes = split_settings(cls, smoke)
     changes = {"epochs": 2, "batch": 32, **changes}

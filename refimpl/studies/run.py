@@ -92,7 +92,8 @@ def open_for(options: Options) -> Data:
         spec = fitting[0]
     size, samples = options.size, options.samples
     if options.smoke:
-        size, samples = size or build.SMOKE_SIZE, samples or build.SMOKE_SAMPLES
+        smoke = registry.find(options.method).smoke
+        size, samples = size or smoke.get("size", build.SMOKE_SIZE), samples or build.SMOKE_SAMPLES
     data = known.open_data(spec, bands=options.bands, size=size, seed=options.seed, samples=samples, needs=needs)
     known.require(data, needs, options.method)
     return data

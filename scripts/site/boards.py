@@ -20,7 +20,7 @@ from scripts.site.scores import Score, better, less_is_better, places, pooled, r
 from scripts.site.text import plain, slug
 
 TRAINED = "trained"
-FLOORS = ("random", "band statistics")  # baselines that a trained network has to beat; other ones are competitors
+FLOORS = ("random", "band statistics", "pixels")  # a trained network has to beat these; other ones are competitors
 
 
 @dataclass

@@ -24,9 +24,13 @@ what was found (the paper), which features that are the same everywhere satisfy 
 
 **What moves here.** Nothing: dates of a satellite series lie on one another, and a patch would be found without a look
 where it was. So each date is cut with a registration error of its own, up to `shift` of the side in either
-direction. Then a track stands for the ground and not for the pixel, and must see it through the seasons. On the
-synthetic Earth patches are soon found again, but features that find them tell land uses worse than an untrained
-network's.
+direction. Then a track stands for the ground and not for the pixel, and must see it through the seasons.
+
+**What would be easier.** Convolutions that add zeros at the border tell every cell where it is, for in small maps no
+cell is far from it. The count of inliers is then soon perfect: each cell of the patch is drawn to a place in the frame
+that is always the same, whatever is there, and nobody comes back to the start; such features find places no better than
+a guess. So a ResNet repeats its border here. The features then find places at another date, which is how they are
+judged; land uses they tell about as well as an untrained network's.
 
 **Defaults.** $k = 2$ (4 in the paper), $\lambda = 0.1$, $\tau$ one over the root of the features' number; the patch is
 turned by up to 45 degrees, as in the paper, and has half the frame's side (a third there, of 30 x 30 cells). As in the
@@ -41,6 +45,7 @@ from __future__ import annotations
 import math
 
 import torch
+from timm.layers import AvgPool2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -89,9 +94,19 @@ def inlier_share(a: Tensor, theta: Tensor, zoom: float) -> Tensor:
 
 
 def without_last_stage(encoder: TimmEncoder) -> TimmEncoder:
-    """The same ResNet (new weights) up to its third stage, which keeps the resolution of the second: stride 8."""
+    """The same ResNet (new weights) up to its third stage, which keeps the resolution of the second: stride 8.
+
+    It repeats the border, where zeros would tell a cell its place: in convolutions, and in the mean of 2 x 2 cells
+    before some shortcuts, which is left out where nothing shrinks.
+    """
     cut = TimmEncoder(encoder.name, encoder.input, output_stride=8)
     cut.net.layer4 = nn.Identity()
+    for block in list(cut.net.modules()):
+        for name, layer in block.named_children():
+            if isinstance(layer, nn.Conv2d):
+                layer.padding_mode = "replicate"
+            elif isinstance(layer, AvgPool2dSame):
+                setattr(block, name, nn.Identity())
     cut.width = cut.net.feature_info[-2]["num_chs"]
     return cut
 
@@ -99,6 +114,7 @@ def without_last_stage(encoder: TimmEncoder) -> TimmEncoder:
 class TimeCycle(Method):
     needs = ("series", "dates")
     backbone = "resnet18"
+    protocol = "correspondence"
     recipe = Recipe(epochs=20, batch=64, lr=1e-3, weight_decay=1e-4)
     presets = {
         "paper": {  # the authors' code, for frames of 240 pixels
@@ -106,9 +122,10 @@ class TimeCycle(Method):
             "warmup": 0.0, "weight_decay": 0.0, "clip": 10.0, "steps": 4, "dim": 512, "zoom": 0.3333, "shift": 0.0,
         },
     }  # fmt: skip
-    smoke = {"dim": 16, "epochs": 1}
+    smoke = {"size": 64, "dim": 16, "epochs": 1}
     proof = {
-        "samples": 2000, "size": 32, "backbone": "resnet10t", "epochs": 12, "batch": 32, "lr": 8e-3, "margin": 2.0,
+        "samples": 2000, "size": 64, "backbone": "resnet10t", "epochs": 6, "batch": 32, "lr": 8e-3, "clip": 1.0,
+        "margin": 5.0,
     }  # fmt: skip
 
     def __init__(
@@ -158,13 +175,17 @@ class TimeCycle(Method):
         theta = draws.uniform(3, low=-1.0, high=1.0) * reach
         return {"x": x, "theta": theta, "patch": sample(x[:, -1], theta, self.zoom, self.patch)}
 
-    def maps(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) normalised -> (B, D, n, n), each cell of unit length."""
+    def cells(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) normalised -> (B, width, n, n), the encoder's map."""
         h = self.encoder.map(x)
         if self.encoder.is_vit:
             h = h[:, self.encoder.net.num_prefix_tokens :].transpose(1, 2)
             h = h.unflatten(2, (math.isqrt(h.shape[2]),) * 2)
-        return F.normalize(full(F.relu(self.narrow(h))), dim=1)
+        return h
+
+    def maps(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) normalised -> (B, D, n, n), each cell of unit length."""
+        return F.normalize(full(F.relu(self.narrow(self.cells(x)))), dim=1)
 
     def track(self, frame: Tensor, patch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """T: maps of a frame (B, D, n, n) and a patch (B, D, m, m) -> the patch found, theta and A."""
