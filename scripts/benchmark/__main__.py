@@ -41,6 +41,7 @@ QUICK = {
 
 def parser() -> argparse.ArgumentParser:
     from scripts.benchmark.parts import PARTS
+    from scripts.benchmark.settings import VIEWS
 
     made = argparse.ArgumentParser(
         prog="python -m scripts.benchmark",
@@ -51,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--peers", default="all", help=f'comma-separated, or "all": {", ".join(PEERS)} (default: all)')
     made.add_argument("--parts", nargs="+", choices=list(PARTS), help="what to measure (default: everything)")
     made.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    made.add_argument("--methods", nargs="+", choices=["simclr", "mae"], help="default: both")
+    made.add_argument("--methods", nargs="+", choices=list(VIEWS), help="default: simclr and mae")
     made.add_argument("--backbones", nargs="+", metavar="NAME", help="default: resnet18 vit_tiny_patch16_224")
     made.add_argument("--size", type=int, default=64, help="pixels (default: 64)")
     made.add_argument("--bands", type=int, nargs="+", metavar="N", help="default: 3 13")

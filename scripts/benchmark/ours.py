@@ -111,9 +111,11 @@ def build(method: str, backbone: str, images: Images, views: list[Tensor] | None
 
 def batch_of(method: str, made: Method, views: list[Tensor], draws: Draws) -> dict[str, Tensor]:
     """What `prepare` would return, with these views. Masks are drawn here, since the peers' steps draw theirs."""
-    if method == "simclr":
-        return {"x1": views[0], "x2": views[1]}
-    return {"x": views[0], "order": draws.permutation(made.encoder.net.patch_embed.num_patches)}
+    if method == "mae":
+        return {"x": views[0], "order": draws.permutation(made.encoder.net.patch_embed.num_patches)}
+    if method == "byol":
+        return {"x": torch.cat(views)}
+    return dict(zip(("query", "key") if method == "moco" else ("x1", "x2"), views, strict=True))
 
 
 def train_for(made: Method, images: Images, steps: int, batch: int, precision: str, device: torch.device) -> None:

@@ -15,7 +15,8 @@ from scripts.benchmark.peers import Peer
 from scripts.benchmark.work import Images
 from scripts.comparisons import Comparison
 
-VIEWS = {"simclr": "2", "mae": "1"}  # how many views a method asks for
+# How many views a method asks for.
+VIEWS = {"simclr": "2", "mae": "1", "barlow_twins": "2", "byol": "2", "moco": "2", "simsiam": "2", "vicreg": "2"}
 
 
 @dataclass(frozen=True)

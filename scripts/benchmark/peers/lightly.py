@@ -1,4 +1,4 @@
-"""lightly: PIL images through its transforms, its loss and heads."""
+"""lightly: PIL images through its transforms; its losses and heads are in `lightly_steps`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import torch
 from PIL import Image
 
 from scripts.benchmark import work
+from scripts.benchmark.peers.lightly_steps import step
 from scripts.benchmark.work import Crop, Images, Pipeline
+
+__all__ = ["on_device", "pipelines", "sample", "step"]
 
 
 def transform(images: Images, crops: list[Crop], wanted: tuple[str, ...]):
@@ -65,59 +68,6 @@ def pipelines(images: Images, crops: list[Crop], wanted: tuple[str, ...], device
     name = {1: "MAETransform", 2: "SimCLRTransform"}.get(len(crops), "DINOTransform")
     note = "bicubic, horizontal flip only" if len(crops) == 1 else "bicubic crops" if len(crops) > 2 else ""
     return {f"lightly {name}": Pipeline(one_by_one, wanted, note)}
-
-
-class SimCLR(torch.nn.Module):
-    """One backbone, its projection head and its NT-Xent; each view passes by itself, as in its examples."""
-
-    def __init__(self, backbone: torch.nn.Module, width: int):
-        super().__init__()
-        from lightly.loss import NTXentLoss
-        from lightly.models.modules import SimCLRProjectionHead
-
-        self.backbone = backbone
-        self.head = SimCLRProjectionHead(width, width, 128)
-        self.criterion = NTXentLoss(temperature=0.5)
-
-    def forward(self, views):
-        z1, z2 = (self.head(self.backbone(x)) for x in views)
-        return self.criterion(z1, z2)
-
-
-class MAE(torch.nn.Module):
-    """Its masked transformer and decoder, with the decoder's size, mask and target of this project's MAE."""
-
-    def __init__(self, backbone: torch.nn.Module, width: int, bands: int):
-        super().__init__()
-        from lightly.models import modules
-
-        self.encoder = modules.MaskedVisionTransformerTIMM(vit=backbone)
-        self.patch = backbone.patch_embed.patch_size[0]
-        self.embed = torch.nn.Linear(width, 128)
-        self.decoder = modules.MaskedVisionTransformerDecoderTIMM(
-            num_patches=backbone.patch_embed.num_patches, embed_dim=128, depth=2, num_heads=4
-        )
-        self.predict = torch.nn.Linear(128, self.patch**2 * bands)
-
-    def forward(self, views):
-        from lightly.models import utils
-
-        (x,) = views
-        size = (len(x), self.encoder.sequence_length)
-        keep, hidden = utils.random_token_mask(size=size, mask_ratio=0.75, device=x.device)
-        seen = self.embed(self.encoder.encode(images=x, idx_keep=keep))
-        tokens = utils.repeat_token(self.decoder.mask_token, size)
-        tokens = utils.set_at_index(tokens, keep, seen.type_as(tokens))
-        predicted = self.predict(utils.get_at_index(self.decoder(tokens), hidden))
-        # Token 0 is the class token, which has no patch.
-        target = utils.get_at_index(utils.patchify(x, self.patch), hidden - 1)
-        return torch.nn.functional.mse_loss(predicted, utils.normalize_mean_var(target, dim=-1))
-
-
-def step(method: str, backbone: torch.nn.Module, width: int, images: Images) -> torch.nn.Module | None:
-    if method == "simclr":
-        return SimCLR(backbone, width)
-    return MAE(backbone, width, images.bands) if method == "mae" else None
 
 
 def sample(images: Images, crops: list[Crop], wanted: tuple[str, ...]):
