@@ -89,9 +89,10 @@ def _section(file: str, result: Result) -> list[str]:
 
 
 def _heading(result: Result) -> str:
-    """What was trained, where and when: two results of one machine and day are told apart by their networks."""
-    networks = " and ".join(result.settings.get("backbones", []))
-    return ", ".join(part for part in (networks, made_on({"device": result.device}), day(result.made)) if part)
+    """What was trained, where and when: so are two results of one machine and day told apart."""
+    methods, networks = (", ".join(result.settings.get(what, [])) for what in ("methods", "backbones"))
+    trained = " with ".join(part for part in (methods, networks) if part)
+    return ", ".join(part for part in (trained, made_on({"device": result.device}), day(result.made)) if part)
 
 
 def _words(value: object) -> str:

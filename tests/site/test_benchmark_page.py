@@ -84,10 +84,11 @@ def test_the_newest_comes_first(tmp_path):
 
 
 def test_results_of_one_machine_and_day_are_told_apart():
-    one, other = (made(comparison(), settings={"backbones": [name]}) for name in ("resnet18", "vit_tiny"))
-    page = benchmarks.page([("a.json", one), ("b.json", other)])
+    trained = [(("simclr",), ("resnet18",)), (("simclr",), ("vit_tiny",)), (("simclr", "mae"), ("vit_tiny",))]
+    results = [made(comparison(), settings={"methods": list(m), "backbones": list(b)}) for m, b in trained]
+    page = benchmarks.page([(f"{number}.json", result) for number, result in enumerate(results)])
     headings = [line for line in page.splitlines() if line.startswith("## ") and "CPU X" in line]
-    assert len(headings) == len(set(headings)) == 2
+    assert len(headings) == len(set(headings)) == 3
 
 
 def test_a_bar_ends_where_its_ratio_is():
